@@ -1,0 +1,61 @@
+// Every difference between server versions, and nowhere else. Included by pg/prelude.hpp only.
+#pragma once
+
+extern "C" {
+#include "common/jsonapi.h"
+#if PG_VERSION_NUM >= 160000
+#include "nodes/queryjumble.h"
+#else
+#include "utils/queryjumble.h"
+#endif
+#if PG_VERSION_NUM >= 180000
+#include "commands/explain_format.h"
+#include "commands/explain_state.h"
+#endif
+}
+
+// PostgreSQL 15 leaves PGDLLEXPORT empty on Unix; with -fvisibility=hidden nothing would be visible.
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+
+// ExecutorRun lost its execute_once argument in 18.
+#if PG_VERSION_NUM >= 180000
+#define TRAIN_PERF_RUN_PARAMS QueryDesc *query_desc, ScanDirection direction, uint64 count
+#define TRAIN_PERF_RUN_ARGS query_desc, direction, count
+#else
+#define TRAIN_PERF_RUN_PARAMS \
+  QueryDesc *query_desc, ScanDirection direction, uint64 count, bool execute_once
+#define TRAIN_PERF_RUN_ARGS query_desc, direction, count, execute_once
+#endif
+
+#if PG_VERSION_NUM >= 180000
+#define TRAIN_PERF_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "train_perf", .version = "0.1")
+#else
+#define TRAIN_PERF_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+// Actions of the JSON parser return a verdict since 16.
+#if PG_VERSION_NUM >= 160000
+using JsonActionResult = JsonParseErrorType;
+#define JSON_ACTION_DONE JSON_SUCCESS
+#else
+using JsonActionResult = void;
+#define JSON_ACTION_DONE
+#endif
+
+namespace train_perf {
+
+inline JsonLexContext* MakeJsonLexer(char* json, int length) {
+#if PG_VERSION_NUM >= 170000
+  return makeJsonLexContextCstringLen(nullptr, json, static_cast<size_t>(length),
+                                      GetDatabaseEncoding(), true);
+#else
+  return makeJsonLexContextCstringLen(json, length, GetDatabaseEncoding(), true);
+#endif
+}
+
+inline int64 QueryIdOf(const PlannedStmt* statement) {
+  return static_cast<int64>(statement->queryId);
+}
+
+}  // namespace train_perf

@@ -1,0 +1,102 @@
+#include "pg/settings.hpp"
+
+#include <climits>
+
+#include "pg/prelude.hpp"
+
+namespace train_perf::settings {
+
+bool enabled = true;
+int track = kTrackTop;
+bool track_utility = true;
+bool track_planning = false;
+int max_statements = 5000;
+int event_buffer_size_kb = 4096;
+int log_min_duration_ms = 500;
+bool log_errors = true;
+double log_sample_rate = 0.0;
+bool log_parameters = false;
+bool log_literal_text = false;
+bool log_plan = false;
+int history_interval_s = 60;
+int retention_min = 35 * 24 * 60;
+int log_retention_min = 7 * 24 * 60;
+int max_collectors = 2;
+
+namespace {
+
+const config_enum_entry kTrackOptions[] = {
+    {"top", kTrackTop, false}, {"all", kTrackAll, false}, {"none", kTrackNone, false}, {nullptr, 0, false}};
+
+void DefineBool(const char* name, const char* description, bool* value) {
+  DefineCustomBoolVariable(name, description, nullptr, value, *value, PGC_SUSET, 0, nullptr,
+                           nullptr, nullptr);
+}
+
+struct IntRange {
+  int min;
+  int max;
+};
+
+void DefineInt(const char* name, const char* description, int* value, IntRange range,
+               GucContext context, int flags) {
+  DefineCustomIntVariable(name, description, nullptr, value, *value, range.min, range.max, context,
+                          flags, nullptr, nullptr, nullptr);
+}
+
+void DefineSizes() {
+  DefineInt("train_perf.max_statements", "Statements kept in shared memory.", &max_statements,
+            {100, 1000000}, PGC_POSTMASTER, 0);
+  DefineInt("train_perf.event_buffer_size",
+            "Shared memory for statements on their way to query_performance_logs.",
+            &event_buffer_size_kb, {256, 1048576}, PGC_POSTMASTER, GUC_UNIT_KB);
+}
+
+void DefineCapture() {
+  DefineBool("train_perf.enabled", "Records statements.", &enabled);
+  DefineCustomEnumVariable("train_perf.track",
+                           "Which statements are recorded: those of clients, also nested ones, none.",
+                           nullptr, &track, track, kTrackOptions, PGC_SUSET, 0, nullptr, nullptr,
+                           nullptr);
+  DefineBool("train_perf.track_utility", "Records utility statements.", &track_utility);
+  DefineBool("train_perf.track_planning", "Records planning time.", &track_planning);
+}
+
+void DefineLog() {
+  DefineInt("train_perf.log_min_duration",
+            "Statements slower than this are logged; 0 logs all, -1 none.", &log_min_duration_ms,
+            {-1, INT_MAX}, PGC_SUSET, GUC_UNIT_MS);
+  DefineBool("train_perf.log_errors", "Logs failed statements.", &log_errors);
+  DefineCustomRealVariable("train_perf.log_sample_rate",
+                           "Share of all statements that is logged whatever they took.", nullptr,
+                           &log_sample_rate, log_sample_rate, 0.0, 1.0, PGC_SUSET, 0, nullptr,
+                           nullptr, nullptr);
+  DefineBool("train_perf.log_parameters", "Logs the parameters of logged statements.",
+             &log_parameters);
+  DefineBool("train_perf.log_literal_text",
+             "Logs statements with their literals instead of normalised.", &log_literal_text);
+  DefineBool("train_perf.log_plan", "Logs the plan of slow statements.", &log_plan);
+}
+
+void DefineWorkers() {
+  DefineInt("train_perf.history_interval", "Time between two entries in query_stats_history.",
+            &history_interval_s, {1, 86400}, PGC_SUSET, GUC_UNIT_S);
+  DefineInt("train_perf.retention", "How long query_stats_history is kept.", &retention_min,
+            {60, INT_MAX}, PGC_SUSET, GUC_UNIT_MIN);
+  DefineInt("train_perf.log_retention", "How long query_performance_logs is kept.",
+            &log_retention_min, {60, INT_MAX}, PGC_SUSET, GUC_UNIT_MIN);
+  DefineInt("train_perf.max_collectors", "Collector workers at the same time.", &max_collectors,
+            {1, 64}, PGC_SIGHUP, 0);
+}
+
+}  // namespace
+
+void Define(bool preloading) {
+  if (preloading) DefineSizes();
+  DefineCapture();
+  DefineLog();
+  DefineWorkers();
+  MarkGUCPrefixReserved("train_perf");
+}
+
+}  // namespace train_perf::settings
