@@ -1,0 +1,24 @@
+// What the rest of the extension needs of statement capture.
+#pragma once
+
+#include "capture/event_queue.hpp"
+#include "capture/statement_table.hpp"
+
+namespace train_perf {
+
+// In shared memory; nullptr unless the library was preloaded.
+extern StatementTable* statements;
+extern EventQueue* events;
+
+inline bool Preloaded() noexcept { return statements != nullptr; }
+
+// Raises 55000 with the line to add to postgresql.conf unless the library was preloaded.
+void RequirePreload();
+
+// Installs the hooks; from _PG_init while preloading.
+void InstallCapture();
+
+// Nothing that this process runs from here on is recorded (our own workers).
+void SuppressCapture() noexcept;
+
+}  // namespace train_perf
