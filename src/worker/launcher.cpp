@@ -1,0 +1,183 @@
+#include "worker/launcher.hpp"
+
+#include <utility>
+
+#include "capture/capture.hpp"
+#include "pg/settings.hpp"
+#include "worker/roster.hpp"
+
+extern "C" {
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "nodes/pg_list.h"
+#include "postmaster/interrupt.h"
+}
+
+namespace train_perf {
+
+namespace {
+
+constexpr long kScanPauseMs = 60000;  // unless somebody asks for a scan
+constexpr long kTurnPauseMs = 500;    // while collectors take turns
+constexpr int kLastInvalidLimit = -2;  // datconnlimit of a database whose DROP was interrupted
+
+struct StartedWorker {
+  Oid database;
+  BackgroundWorkerHandle* handle;
+};
+StartedWorker started[64];  // as many as max_collectors may be
+List* looked_at = nullptr;  // databases that had their first look, in TopMemoryContext
+
+bool MayHoldExtension(const FormData_pg_database& database) {
+  return database.datallowconn && !database.datistemplate &&
+         database.datconnlimit != kLastInvalidLimit;
+}
+
+List* ListDatabases() {
+  List* databases = NIL;
+  StartTransactionCommand();
+  Relation relation = table_open(DatabaseRelationId, AccessShareLock);
+  TableScanDesc scan = table_beginscan_catalog(relation, 0, nullptr);
+  while (HeapTuple tuple = heap_getnext(scan, ForwardScanDirection)) {
+    const auto* database = reinterpret_cast<FormData_pg_database*>(GETSTRUCT(tuple));
+    if (!MayHoldExtension(*database)) continue;
+    const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
+    databases = lappend_oid(databases, database->oid);
+    MemoryContextSwitchTo(outer);
+  }
+  table_endscan(scan);
+  table_close(relation, AccessShareLock);
+  CommitTransactionCommand();
+  return databases;
+}
+
+// New databases come on the roster for a look; those that are gone leave it.
+void ScanDatabases() {
+  static Oid known[Roster::kMostDatabases];
+  List* databases = ListDatabases();
+  const int count = roster->Databases(known);
+  for (int i = 0; i < count; ++i) {
+    if (list_member_oid(databases, known[i])) continue;
+    roster->Remove(known[i]);
+    events->Close(known[i]);
+  }
+  ListCell* cell = nullptr;
+  foreach (cell, databases) {
+    if (!list_member_oid(looked_at, lfirst_oid(cell))) roster->Add(lfirst_oid(cell));
+  }
+  list_free(looked_at);
+  looked_at = databases;
+}
+
+StartedWorker* FreeSlot() noexcept {
+  for (StartedWorker& worker : started)
+    if (worker.handle == nullptr) return &worker;
+  return nullptr;
+}
+
+void StartCollector(Oid database) {
+  StartedWorker* slot = FreeSlot();
+  BackgroundWorker worker{};
+  snprintf(worker.bgw_name, BGW_MAXLEN, "train_perf collector for database %u", database);
+  strlcpy(worker.bgw_type, "train_perf collector", BGW_MAXLEN);
+  strlcpy(worker.bgw_library_name, "train_perf", sizeof(worker.bgw_library_name));
+  strlcpy(worker.bgw_function_name, "tp_collector_main", sizeof(worker.bgw_function_name));
+  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+  worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+  worker.bgw_restart_time = BGW_NEVER_RESTART;
+  worker.bgw_main_arg = ObjectIdGetDatum(database);
+  worker.bgw_notify_pid = MyProcPid;
+  BackgroundWorkerHandle* handle = nullptr;
+  const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
+  if (slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle))
+    *slot = {database, handle};
+  else
+    roster->StartFailed(database, "no free background worker slot: raise max_worker_processes");
+  MemoryContextSwitchTo(outer);
+}
+
+// A worker that ended without having entered the roster could not start.
+void CheckStarted() {
+  for (StartedWorker& worker : started) {
+    pid_t pid = 0;
+    if (worker.handle == nullptr) continue;
+    if (GetBackgroundWorkerPid(worker.handle, &pid) != BGWH_STOPPED) continue;
+    roster->StartFailed(worker.database, nullptr);
+    pfree(worker.handle);
+    worker = {};
+  }
+}
+
+long StartCollectors() {
+  TimestampTz next_start = 0;
+  const TimestampTz now = GetCurrentTimestamp();
+  const TimestampTz history_before =
+      now - static_cast<TimestampTz>(settings::history_interval_s) * USECS_PER_SEC;
+  for (;;) {
+    const Oid database = roster->TakeNext(settings::max_collectors, history_before, &next_start);
+    if (!OidIsValid(database)) break;
+    StartCollector(database);
+  }
+  if (roster->OthersWait()) return kTurnPauseMs;
+  if (next_start == 0) return kScanPauseMs;
+  return Max(10L, TimestampDifferenceMilliseconds(now, next_start));
+}
+
+void OnLauncherExit(int, Datum) { roster->SetLauncher(nullptr); }
+
+void Wait(long timeout_ms) {
+  WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms,
+            PG_WAIT_EXTENSION);
+  ResetLatch(MyLatch);
+  CHECK_FOR_INTERRUPTS();
+  if (ConfigReloadPending) {
+    ConfigReloadPending = false;
+    ProcessConfigFile(PGC_SIGHUP);
+  }
+}
+
+}  // namespace
+
+void RegisterLauncher() {
+  BackgroundWorker worker{};
+  strlcpy(worker.bgw_name, "train_perf launcher", BGW_MAXLEN);
+  strlcpy(worker.bgw_type, "train_perf launcher", BGW_MAXLEN);
+  strlcpy(worker.bgw_library_name, "train_perf", sizeof(worker.bgw_library_name));
+  strlcpy(worker.bgw_function_name, "tp_launcher_main", sizeof(worker.bgw_function_name));
+  worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+  worker.bgw_start_time = BgWorkerStart_ConsistentState;
+  worker.bgw_restart_time = 5;
+  RegisterBackgroundWorker(&worker);
+}
+
+void RunLauncher() {
+  pqsignal(SIGHUP, SignalHandlerForConfigReload);
+  pqsignal(SIGTERM, die);
+  BackgroundWorkerUnblockSignals();
+  BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+  SuppressCapture();
+  roster->SetLauncher(MyLatch);
+  before_shmem_exit(OnLauncherExit, 0);
+
+  bool was_standby = false;
+  TimestampTz last_scan = 0;
+  for (;;) {
+    if (RecoveryInProgress()) {
+      was_standby = true;
+      Wait(1000);
+      continue;
+    }
+    if (std::exchange(was_standby, false)) statements->DiscardPending(InvalidOid);
+    CheckStarted();
+    const bool scan_due = TimestampDifferenceExceeds(last_scan, GetCurrentTimestamp(), kScanPauseMs);
+    if (roster->TakeScanRequest() || scan_due) {
+      ScanDatabases();
+      last_scan = GetCurrentTimestamp();
+    }
+    Wait(Min(StartCollectors(), kScanPauseMs));
+  }
+}
+
+}  // namespace train_perf

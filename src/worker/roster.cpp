@@ -1,0 +1,250 @@
+#include "worker/roster.hpp"
+
+#include <csignal>
+#include <utility>
+
+#include "capture/capture.hpp"
+#include "pg/lock.hpp"
+
+namespace train_perf {
+
+Roster* roster = nullptr;
+
+namespace {
+
+// How long a dump may take from CREATE EXTENSION to the attaching of its partitions.
+constexpr int64 kRestoreUs = 10 * 60 * USECS_PER_SEC;
+// Between looks for work in a database whose collector has had its turn.
+constexpr int kTurnPauseMs = 500;
+
+}  // namespace
+
+void Roster::Init(LWLock* lock) noexcept {
+  lock_ = lock;
+  launcher_ = nullptr;
+  scan_ = true;
+  others_wait_ = false;
+  for (Entry& entry : entries_) entry = {};
+}
+
+Roster::Entry* Roster::Find(Oid database) noexcept {
+  for (Entry& entry : entries_)
+    if (entry.database == database) return &entry;
+  return nullptr;
+}
+
+Roster::Entry* Roster::FindOrAdd(Oid database) noexcept {
+  if (Entry* entry = Find(database)) return entry;
+  Entry* entry = Find(InvalidOid);
+  if (entry == nullptr) return nullptr;
+  *entry = {};
+  entry->database = database;
+  return entry;
+}
+
+void Roster::WakeLauncher() noexcept {
+  if (launcher_ != nullptr) SetLatch(launcher_);
+}
+
+void Roster::Announce(Oid database) noexcept {
+  statements->DiscardPending(database);
+  events->Open(database);
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = FindOrAdd(database);
+  if (entry == nullptr) return;
+  entry->creator_pid = MyProcPid;
+  entry->created = GetCurrentTimestamp();
+  entry->look = true;
+  entry->not_before = 0;
+  WakeLauncher();
+}
+
+void Roster::RequestLook(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr) return;
+  entry->look = true;
+  if (entry->latch != nullptr) SetLatch(entry->latch);
+  WakeLauncher();
+}
+
+void Roster::RequestScan() noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  scan_ = true;
+  WakeLauncher();
+}
+
+int Roster::Hold(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = FindOrAdd(database);
+  if (entry == nullptr) return 0;
+  ++entry->holds;
+  return entry->pid;
+}
+
+void Roster::Release(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr || entry->holds == 0) return;
+  --entry->holds;
+  WakeLauncher();
+}
+
+void Roster::Restart(Oid database) noexcept {
+  const int pid = CollectorOf(database);
+  if (pid != 0) kill(pid, SIGTERM);
+}
+
+int Roster::CollectorOf(Oid database) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  const Entry* entry = Find(database);
+  return entry != nullptr ? entry->pid : 0;
+}
+
+DatabaseStatus Roster::StatusOf(Oid database) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  const Entry* entry = Find(database);
+  if (entry == nullptr) return {};
+  DatabaseStatus status = entry->status;
+  status.collector_pid = entry->pid;
+  return status;
+}
+
+void Roster::SetLauncher(Latch* latch) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  launcher_ = latch;
+}
+
+bool Roster::TakeScanRequest() noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  return std::exchange(scan_, false);
+}
+
+bool Roster::Add(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  return FindOrAdd(database) != nullptr;
+}
+
+void Roster::Remove(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry != nullptr && entry->holds == 0) *entry = {};
+}
+
+int Roster::Databases(Oid* databases) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  int count = 0;
+  for (const Entry& entry : entries_)
+    if (OidIsValid(entry.database)) databases[count++] = entry.database;
+  return count;
+}
+
+Oid Roster::TakeNext(int most, TimestampTz history_before, TimestampTz* next_start) noexcept {
+  const TimestampTz now = GetCurrentTimestamp();
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* next = nullptr;
+  bool next_has_work = false;
+  int running = 0;
+  *next_start = 0;
+  const auto look_again = [next_start](TimestampTz at) {
+    if (*next_start == 0 || at < *next_start) *next_start = at;
+  };
+  for (Entry& entry : entries_) {
+    if (!OidIsValid(entry.database)) continue;
+    if (IsRunning(entry)) ++running;
+    if (IsRunning(entry) || entry.holds > 0) continue;
+    look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
+    if (entry.not_before > now) continue;
+    const bool has_work = entry.look || entry.last_turn <= history_before ||
+                          events->Count(entry.database).queued > 0;
+    const bool better = next == nullptr || has_work > next_has_work ||
+                        (has_work == next_has_work && entry.last_turn < next->last_turn);
+    if (!better) continue;
+    next = &entry;
+    next_has_work = has_work;
+  }
+  others_wait_ = next_has_work && running >= most;
+  if (next == nullptr || running >= most) return InvalidOid;
+  next->starting = true;
+  return next->database;
+}
+
+void Roster::Fail(Entry* entry, const char* why) noexcept {
+  if (why != nullptr) {
+    strlcpy(entry->status.last_error, why, sizeof(entry->status.last_error));
+    entry->status.last_error_at = GetCurrentTimestamp();
+  }
+  ++entry->failures;
+  entry->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
+                                                  kCollectorBackoff.PauseMs(entry->failures));
+}
+
+void Roster::StartFailed(Oid database, const char* why) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr || !entry->starting) return;
+  entry->starting = false;
+  Fail(entry, why);
+}
+
+bool Roster::Enter(Oid database, int pid, Latch* latch) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr) return false;
+  entry->starting = false;
+  if (entry->holds > 0 || entry->pid != 0) return false;
+  entry->pid = pid;
+  entry->latch = latch;
+  entry->look = true;
+  return true;
+}
+
+void Roster::Leave(Oid database, bool failed) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr || entry->pid != MyProcPid) return;
+  entry->pid = 0;
+  entry->latch = nullptr;
+  entry->look = false;
+  entry->last_turn = GetCurrentTimestamp();
+  if (failed)
+    Fail(entry, nullptr);
+  else
+    entry->failures = 0;
+  WakeLauncher();
+}
+
+void Roster::SetError(Oid database, const char* message) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr) return;
+  strlcpy(entry->status.last_error, message, sizeof(entry->status.last_error));
+  entry->status.last_error_at = GetCurrentTimestamp();
+}
+
+bool Roster::IsHeld(Oid database) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  const Entry* entry = Find(database);
+  return entry == nullptr || entry->holds > 0;
+}
+
+bool Roster::TakeLookRequest(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  return entry != nullptr && std::exchange(entry->look, false);
+}
+
+bool Roster::MayBeRestoring(Oid database) noexcept {
+  int creator = 0;
+  TimestampTz created = 0;
+  {
+    LockScope guard(lock_, LW_SHARED);
+    const Entry* entry = Find(database);
+    if (entry == nullptr || entry->creator_pid == 0) return false;
+    creator = entry->creator_pid;
+    created = entry->created;
+  }
+  return GetCurrentTimestamp() - created < kRestoreUs && BackendPidGetProc(creator) != nullptr;
+}
+
+}  // namespace train_perf
