@@ -1,0 +1,251 @@
+-- Statistics over time: what was executed in each interval, with the latencies of all executions.
+
+CREATE TABLE query_texts (
+  query_hash text PRIMARY KEY,
+  query text NOT NULL,
+  last_seen timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE query_texts IS 'The normalised statements that query_stats_history refers to.';
+SELECT pg_catalog.pg_extension_config_dump('query_texts', '');
+
+CREATE TABLE query_stats_history (
+  bucket_start timestamptz NOT NULL,
+  bucket_end timestamptz NOT NULL CHECK (bucket_end >= bucket_start),
+  username name,
+  queryid bigint,
+  query_hash text,
+  toplevel boolean NOT NULL,
+  calls bigint NOT NULL,
+  errors bigint NOT NULL,
+  slow_calls bigint NOT NULL,
+  rows bigint NOT NULL,
+  total_time_ms double precision NOT NULL,
+  total_plan_time_ms double precision NOT NULL,
+  shared_blks_hit bigint NOT NULL,
+  shared_blks_read bigint NOT NULL,
+  temp_blks_written bigint NOT NULL,
+  wal_bytes bigint NOT NULL,
+  latency_histogram bytea,
+  source text NOT NULL DEFAULT 'train_perf'
+) PARTITION BY RANGE (bucket_start);
+CREATE TABLE query_stats_history_default PARTITION OF query_stats_history DEFAULT;
+CREATE INDEX query_stats_history_time ON query_stats_history (bucket_start);
+SELECT pg_catalog.pg_extension_config_dump('query_stats_history_default', '');
+
+COMMENT ON TABLE query_stats_history IS
+  'Per interval (train_perf.history_interval), user and statement: what was executed in it. Kept for '
+  'train_perf.retention. Texts are in query_texts.';
+COMMENT ON TABLE query_stats_history_default IS
+  'Rows for which there is no partition (yet); the collector moves them.';
+COMMENT ON COLUMN query_stats_history.queryid IS 'NULL: statements that gave way to others.';
+COMMENT ON COLUMN query_stats_history.slow_calls IS 'Executions of more than 500 ms.';
+COMMENT ON COLUMN query_stats_history.latency_histogram IS
+  'Latencies of all executions; see merge_latency and latency_quantile_ms.';
+
+CREATE FUNCTION pending_statistics(
+  OUT bucket_start timestamptz, OUT username name, OUT queryid bigint, OUT query_hash text,
+  OUT query text, OUT toplevel boolean, OUT calls bigint, OUT errors bigint,
+  OUT slow_calls bigint, OUT rows bigint, OUT total_time_ms double precision,
+  OUT total_plan_time_ms double precision, OUT shared_blks_hit bigint,
+  OUT shared_blks_read bigint, OUT temp_blks_written bigint, OUT wal_bytes bigint,
+  OUT latency_histogram bytea)
+RETURNS SETOF record
+LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tp_pending_statistics';
+COMMENT ON FUNCTION pending_statistics() IS
+  'What was executed in this database since the last rows of query_stats_history.';
+
+CREATE FUNCTION collect_statistics() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH pending AS MATERIALIZED (
+    SELECT * FROM pending_statistics()
+  ), texts AS (
+    INSERT INTO query_texts AS known (query_hash, query)
+    SELECT DISTINCT ON (p.query_hash) p.query_hash, p.query FROM pending p
+     WHERE p.query_hash IS NOT NULL AND p.query IS NOT NULL
+     ORDER BY p.query_hash
+    ON CONFLICT (query_hash) DO UPDATE SET last_seen = now()
+     WHERE known.last_seen < now() - interval '1 day'
+  ), written AS (
+    INSERT INTO query_stats_history (
+      bucket_start, bucket_end, username, queryid, query_hash, toplevel, calls, errors,
+      slow_calls, rows, total_time_ms, total_plan_time_ms, shared_blks_hit, shared_blks_read,
+      temp_blks_written, wal_bytes, latency_histogram)
+    SELECT p.bucket_start, greatest(clock_timestamp(), p.bucket_start), p.username, p.queryid,
+           p.query_hash, p.toplevel, p.calls, p.errors, p.slow_calls, p.rows, p.total_time_ms,
+           p.total_plan_time_ms, p.shared_blks_hit, p.shared_blks_read, p.temp_blks_written,
+           p.wal_bytes, p.latency_histogram
+      FROM pending p
+    RETURNING 1
+  )
+  SELECT count(*)::integer FROM written;
+END;
+COMMENT ON FUNCTION collect_statistics() IS
+  'Writes pending_statistics() to query_stats_history; the collector''s work.';
+
+-- Latency histograms.
+
+CREATE FUNCTION latency_histogram(duration_ms double precision) RETURNS bytea
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_latency_histogram';
+COMMENT ON FUNCTION latency_histogram(double precision) IS 'The histogram of one execution.';
+
+CREATE FUNCTION latency_quantile_ms(histogram bytea, quantile double precision) RETURNS numeric
+LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_latency_quantile';
+COMMENT ON FUNCTION latency_quantile_ms(bytea, double precision) IS
+  'The quantile (0 to 1) of a histogram in ms, within 1.6 %; NULL for an empty one.';
+
+CREATE FUNCTION latency_merge_step(state internal, histogram bytea) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_latency_merge';
+COMMENT ON FUNCTION latency_merge_step(internal, bytea) IS 'Part of the aggregate merge_latency.';
+
+CREATE FUNCTION latency_merge_result(state internal) RETURNS bytea
+LANGUAGE c IMMUTABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_latency_merged';
+COMMENT ON FUNCTION latency_merge_result(internal) IS 'Part of the aggregate merge_latency.';
+
+CREATE AGGREGATE merge_latency(bytea) (
+  SFUNC = latency_merge_step, STYPE = internal, SSPACE = 8448, FINALFUNC = latency_merge_result,
+  PARALLEL = SAFE);
+COMMENT ON AGGREGATE merge_latency(bytea) IS 'The histogram of all executions of many histograms.';
+
+CREATE FUNCTION get_query_stats(
+  start_time timestamptz DEFAULT now() - interval '24 hours',
+  end_time timestamptz DEFAULT now())
+RETURNS TABLE (total_queries bigint, slow_queries bigint, avg_duration_ms numeric,
+               p50_duration_ms numeric, p95_duration_ms numeric, p99_duration_ms numeric)
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH captured AS MATERIALIZED (
+    SELECT h.bucket_start, h.bucket_end, h.calls, h.slow_calls, h.total_time_ms, h.latency_histogram
+      FROM query_stats_history h
+     WHERE h.bucket_end > get_query_stats.start_time AND h.bucket_start < get_query_stats.end_time
+       AND h.source = 'train_perf'
+    UNION ALL
+    SELECT p.bucket_start, 'infinity', p.calls, p.slow_calls, p.total_time_ms, p.latency_histogram
+      FROM pending_statistics() p
+     WHERE p.bucket_start < get_query_stats.end_time
+       AND get_query_stats.start_time < clock_timestamp()
+  ), covered AS (
+    SELECT DISTINCT c.bucket_start, c.bucket_end FROM captured c
+  ), measured AS (
+    SELECT c.calls, c.slow_calls, c.total_time_ms, c.latency_histogram FROM captured c
+    UNION ALL
+    -- What applications timed themselves counts where nothing was captured.
+    SELECT 1, l.is_slow::integer, l.duration_ms, latency_histogram(l.duration_ms)
+      FROM query_performance_logs l
+     WHERE l.duration_us IS NULL
+       AND l.execution_timestamp >= get_query_stats.start_time
+       AND l.execution_timestamp < get_query_stats.end_time
+       AND NOT EXISTS (SELECT FROM covered c
+                        WHERE l.execution_timestamp >= c.bucket_start
+                          AND l.execution_timestamp < c.bucket_end)
+  ), total AS (
+    SELECT coalesce(sum(m.calls), 0)::bigint AS calls, coalesce(sum(m.slow_calls), 0)::bigint AS slow,
+           sum(m.total_time_ms) AS time_ms, merge_latency(m.latency_histogram) AS latency
+      FROM measured m
+  )
+  SELECT t.calls, t.slow, round((t.time_ms / nullif(t.calls, 0))::numeric, 3),
+         round(latency_quantile_ms(t.latency, 0.5), 3), round(latency_quantile_ms(t.latency, 0.95), 3),
+         round(latency_quantile_ms(t.latency, 0.99), 3)
+    FROM total t;
+END;
+COMMENT ON FUNCTION get_query_stats(timestamptz, timestamptz) IS
+  'All executions in this database in a period, exact to the buckets of query_stats_history that it '
+  'touches: how many, how many slower than 500 ms, average and percentiles in ms.';
+
+-- Partitions of one day each.
+
+CREATE FUNCTION maintain_partitions_of(parent regclass, keep interval,
+                                       at timestamptz DEFAULT clock_timestamp())
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+AS $$
+DECLARE
+  table_schema name;
+  table_name name;
+  key name;
+  spare regclass;
+  columns text;
+  day timestamptz;
+  part name;
+  part_id text;
+  grantee text;
+  changed integer := 0;
+BEGIN
+  SELECT n.nspname, c.relname, a.attname, p.partdefid::regclass
+    INTO STRICT table_schema, table_name, key, spare
+    FROM pg_partitioned_table p
+    JOIN pg_class c ON c.oid = p.partrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+   WHERE p.partrelid = parent;
+  SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns
+    FROM pg_attribute
+   WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+
+  EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING date_trunc('day', at - keep);
+
+  FOR day IN EXECUTE format(
+    'SELECT date_trunc(''day'', $1) UNION SELECT date_trunc(''day'', $1) + interval ''1 day'' '
+    'UNION SELECT date_trunc(''day'', %I) FROM %s WHERE %I < $1 + interval ''2 days'' ORDER BY 1',
+    key, spare, key) USING at
+  LOOP
+    part := format('%s_p%s', table_name, to_char(day, 'YYYYMMDD'));
+    CONTINUE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                           WHERE n.nspname = table_schema AND c.relname = part);
+    part_id := format('%I.%I', table_schema, part);
+    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING COMMENTS)',
+                   part_id, parent);
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT of_its_day CHECK (%I >= %L AND %I < %L)',
+                   part_id, key, day, key, day + interval '1 day');
+    FOR grantee IN  -- what default privileges gave
+      SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+        FROM pg_class c, aclexplode(c.relacl) a
+       WHERE c.oid = part_id::regclass AND a.grantee <> c.relowner
+    LOOP
+      EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', part_id, grantee);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', part_id);
+    EXECUTE format('CREATE POLICY granted ON %s USING (true) WITH CHECK (true)', part_id);
+    EXECUTE format('WITH moved AS (DELETE FROM %s WHERE %I >= $1 AND %I < $2 RETURNING %s) '
+                   'INSERT INTO %s (%s) SELECT %s FROM moved',
+                   spare, key, key, columns, part_id, columns, columns)
+      USING day, day + interval '1 day';
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+                   parent, part_id, day, day + interval '1 day');
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT of_its_day', part_id);
+    changed := changed + 1;
+  END LOOP;
+
+  FOR part_id IN
+    SELECT format('%I.%I', table_schema, c.relname)
+      FROM pg_inherits i
+      JOIN pg_class c ON c.oid = i.inhrelid
+     WHERE i.inhparent = parent
+       AND c.relname ~ '_p\d{8}$'
+       AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= at - keep
+  LOOP
+    EXECUTE format('DROP TABLE %s', part_id);
+    changed := changed + 1;
+  END LOOP;
+  RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz) IS
+  'Makes the partitions of today, tomorrow and of days with rows in the default partition, and drops '
+  'those older than `keep`. Returns how many it made or dropped.';
+
+CREATE FUNCTION maintain_partitions() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  DELETE FROM query_texts t
+   WHERE t.last_seen < now() - current_setting('train_perf.retention')::interval - interval '2 days';
+  SELECT maintain_partitions_of('query_performance_logs'::regclass,
+                                current_setting('train_perf.log_retention')::interval) +
+         maintain_partitions_of('query_stats_history'::regclass,
+                                current_setting('train_perf.retention')::interval);
+END;
+COMMENT ON FUNCTION maintain_partitions() IS
+  'Makes and drops the partitions of the log and the history as the retention settings say; the '
+  'collector''s work. Returns how many it made or dropped.';

@@ -1,0 +1,168 @@
+// The SQL-callable functions: each checks its call and hands over.
+
+#include <cmath>
+#include <string>
+
+#include "capture/capture.hpp"
+#include "capture/history.hpp"
+#include "capture/log.hpp"
+#include "capture/query_stats.hpp"
+#include "core/latency_histogram.hpp"
+#include "core/sql_text.hpp"
+#include "pg/boundary.hpp"
+#include "pg/settings.hpp"
+#include "worker/roster.hpp"
+
+using namespace train_perf;
+
+#define TRAIN_PERF_FUNCTION(name)                \
+  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);      \
+  PG_FUNCTION_INFO_V1(name)
+
+extern "C" {
+TRAIN_PERF_FUNCTION(tp_query_stats);
+TRAIN_PERF_FUNCTION(tp_query_stats_reset);
+TRAIN_PERF_FUNCTION(tp_capture_status);
+TRAIN_PERF_FUNCTION(tp_queued_events);
+TRAIN_PERF_FUNCTION(tp_pending_statistics);
+TRAIN_PERF_FUNCTION(tp_normalize_query);
+TRAIN_PERF_FUNCTION(tp_query_hash);
+TRAIN_PERF_FUNCTION(tp_latency_histogram);
+TRAIN_PERF_FUNCTION(tp_latency_merge);
+TRAIN_PERF_FUNCTION(tp_latency_merged);
+TRAIN_PERF_FUNCTION(tp_latency_quantile);
+}
+
+namespace {
+
+ReturnSetInfo* Rows(FunctionCallInfo fcinfo) {
+  InitMaterializedSRF(fcinfo, 0);
+  return reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+}
+
+std::string_view TextView(const text* value) {
+  return {VARDATA_ANY(value), VARSIZE_ANY_EXHDR(value)};
+}
+
+bytea* Bytes(const std::string& bytes) {
+  return reinterpret_cast<bytea*>(
+      cstring_to_text_with_len(bytes.data(), static_cast<int>(bytes.size())));
+}
+
+void MergeOrFail(LatencyHistogram* histogram, const bytea* encoded) {
+  if (!histogram->MergeEncoded({VARDATA_ANY(encoded), VARSIZE_ANY_EXHDR(encoded)}))
+    ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
+                    errmsg("not a latency histogram of train_perf")));
+}
+
+}  // namespace
+
+Datum tp_query_stats(PG_FUNCTION_ARGS) {
+  RequirePreload();
+  FillQueryStats(Rows(fcinfo));
+  PG_RETURN_VOID();
+}
+
+Datum tp_query_stats_reset(PG_FUNCTION_ARGS) {
+  (void)fcinfo;
+  RequirePreload();
+  statements->Reset();
+  PG_RETURN_VOID();
+}
+
+Datum tp_capture_status(PG_FUNCTION_ARGS) {
+  constexpr int kColumns = 14;
+  ReturnSetInfo* result = Rows(fcinfo);
+  Datum values[kColumns] = {BoolGetDatum(Preloaded()), BoolGetDatum(settings::enabled)};
+  bool nulls[kColumns];
+  std::fill_n(nulls, kColumns, !Preloaded());
+  nulls[0] = nulls[1] = false;
+  if (Preloaded()) {
+    const LaneCounters lane = events->Count(MyDatabaseId);
+    const DatabaseStatus database = roster->StatusOf(MyDatabaseId);
+    auto* lag = static_cast<Interval*>(palloc0(sizeof(Interval)));
+    if (lane.oldest != 0) lag->time = Max(GetCurrentTimestamp() - lane.oldest, 0);
+    int i = 2;
+    values[i++] = Int32GetDatum(settings::max_statements);
+    values[i++] = Int32GetDatum(static_cast<int32>(statements->tracked()));
+    for (const uint64 count :
+         {statements->evicted(), lane.enqueued, lane.written, lane.queued, lane.dropped})
+      values[i++] = Int64GetDatum(static_cast<int64>(count));
+    values[i++] = IntervalPGetDatum(lag);
+    nulls[i] = database.collector_pid == 0;
+    values[i++] = Int32GetDatum(database.collector_pid);
+    nulls[i] = nulls[i + 1] = database.last_error[0] == '\0';
+    values[i++] = CStringGetTextDatum(database.last_error);
+    values[i++] = TimestampTzGetDatum(database.last_error_at);
+    values[i++] = TimestampTzGetDatum(statements->counting_since());
+  }
+  tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+  PG_RETURN_VOID();
+}
+
+Datum tp_queued_events(PG_FUNCTION_ARGS) {
+  ReturnSetInfo* result = Rows(fcinfo);
+  EnterCpp([&] { FillQueuedEvents(result); });
+  PG_RETURN_VOID();
+}
+
+Datum tp_pending_statistics(PG_FUNCTION_ARGS) {
+  ReturnSetInfo* result = Rows(fcinfo);
+  EnterCpp([&] { FillPendingStatistics(result); });
+  PG_RETURN_VOID();
+}
+
+Datum tp_normalize_query(PG_FUNCTION_ARGS) {
+  const std::string_view sql = TextView(PG_GETARG_TEXT_PP(0));
+  // Literals become at most one character longer each; a whole word may grow that way.
+  const Size room = Min(2 * sql.size() + 64, MaxAllocSize - VARHDRSZ);
+  auto* result = static_cast<text*>(palloc(room + VARHDRSZ));
+  const NormalizedSql normalized = NormalizeSql(sql, VARDATA(result), room);
+  SET_VARSIZE(result, normalized.length + VARHDRSZ);
+  PG_RETURN_TEXT_P(result);
+}
+
+Datum tp_query_hash(PG_FUNCTION_ARGS) {
+  const NormalizedSql normalized = NormalizeSql(TextView(PG_GETARG_TEXT_PP(0)), nullptr, 0);
+  PG_RETURN_TEXT_P(cstring_to_text(Md5Hex(normalized.hash).data()));
+}
+
+Datum tp_latency_histogram(PG_FUNCTION_ARGS) {
+  const double ms = PG_GETARG_FLOAT8(0);
+  if (!(ms >= 0))
+    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a duration is not negative")));
+  return EnterCpp([&] {
+    LatencyHistogram histogram;
+    histogram.Record(static_cast<uint64>(Min(ms, 1e12) * 1e6));
+    const std::string encoded = histogram.Encode();
+    return PointerGetDatum(CallPg([&] { return Bytes(encoded); }));
+  });
+}
+
+Datum tp_latency_merge(PG_FUNCTION_ARGS) {
+  MemoryContext aggregate = nullptr;
+  if (AggCheckCallContext(fcinfo, &aggregate) == 0)
+    elog(ERROR, "tp_latency_merge called outside an aggregate");
+  auto* state = PG_ARGISNULL(0) ? nullptr : reinterpret_cast<LatencyHistogram*>(PG_GETARG_POINTER(0));
+  if (state == nullptr)
+    state = new (MemoryContextAlloc(aggregate, sizeof(LatencyHistogram))) LatencyHistogram();
+  if (!PG_ARGISNULL(1)) MergeOrFail(state, PG_GETARG_BYTEA_PP(1));
+  PG_RETURN_POINTER(state);
+}
+
+Datum tp_latency_merged(PG_FUNCTION_ARGS) {
+  if (PG_ARGISNULL(0)) PG_RETURN_NULL();
+  const auto* state = reinterpret_cast<LatencyHistogram*>(PG_GETARG_POINTER(0));
+  return EnterCpp([&] {
+    const std::string encoded = state->Encode();
+    return PointerGetDatum(CallPg([&] { return Bytes(encoded); }));
+  });
+}
+
+Datum tp_latency_quantile(PG_FUNCTION_ARGS) {
+  LatencyHistogram histogram;
+  MergeOrFail(&histogram, PG_GETARG_BYTEA_PP(0));
+  const std::optional<double> ns = histogram.QuantileNs(PG_GETARG_FLOAT8(1));
+  if (!ns) PG_RETURN_NULL();
+  PG_RETURN_DATUM(DirectFunctionCall1(float8_numeric, Float8GetDatum(*ns / 1e6)));
+}

@@ -1,0 +1,84 @@
+// _PG_init, the shared memory of all parts, and the mains of the workers.
+
+#include "capture/capture.hpp"
+#include "capture/statistics_file.hpp"
+#include "pg/prelude.hpp"
+#include "pg/settings.hpp"
+#include "worker/collector.hpp"
+#include "worker/database_guard.hpp"
+#include "worker/launcher.hpp"
+#include "worker/roster.hpp"
+
+extern "C" {
+
+TRAIN_PERF_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+PGDLLEXPORT void tp_launcher_main(Datum arg);
+PGDLLEXPORT void tp_collector_main(Datum arg);
+
+}  // extern "C"
+
+namespace train_perf {
+
+namespace {
+
+constexpr char kTranche[] = "train_perf";
+constexpr int kLocks = StatementTable::kLocks + 2;  // and the event queue's and the roster's
+
+shmem_request_hook_type previous_request = nullptr;
+shmem_startup_hook_type previous_startup = nullptr;
+
+void OnSharedMemoryRequest() {
+  if (previous_request != nullptr) previous_request();
+  RequestAddinShmemSpace(MAXALIGN(StatementTable::SharedSize(settings::max_statements)) +
+                         MAXALIGN(EventQueue::SharedSize(settings::event_buffer_size_kb)) +
+                         MAXALIGN(sizeof(Roster)));
+  RequestNamedLWLockTranche(kTranche, kLocks);
+}
+
+void OnServerExit(int code, Datum) {
+  if (code == 0) SaveStatistics();
+}
+
+void OnSharedMemoryStartup() {
+  if (previous_startup != nullptr) previous_startup();
+  bool found = false;
+  statements = static_cast<StatementTable*>(
+      ShmemInitStruct("train_perf statements",
+                      StatementTable::SharedSize(settings::max_statements), &found));
+  events = static_cast<EventQueue*>(ShmemInitStruct(
+      "train_perf events", EventQueue::SharedSize(settings::event_buffer_size_kb), &found));
+  roster = static_cast<Roster*>(ShmemInitStruct("train_perf roster", sizeof(Roster), &found));
+  if (found) return;
+  LWLockPadded* locks = GetNamedLWLockTranche(kTranche);
+  statements->Init(settings::max_statements, locks);
+  events->Init(settings::event_buffer_size_kb, &locks[StatementTable::kLocks].lock);
+  roster->Init(&locks[StatementTable::kLocks + 1].lock);
+  if (IsUnderPostmaster) return;
+  on_shmem_exit(OnServerExit, 0);
+  LoadStatistics();
+}
+
+}  // namespace
+
+}  // namespace train_perf
+
+using namespace train_perf;
+
+void _PG_init(void) {
+  const bool preloading = process_shared_preload_libraries_in_progress;
+  settings::Define(preloading);
+  if (!preloading) return;
+  previous_request = shmem_request_hook;
+  shmem_request_hook = OnSharedMemoryRequest;
+  previous_startup = shmem_startup_hook;
+  shmem_startup_hook = OnSharedMemoryStartup;
+  InstallCapture();
+  InstallDatabaseGuard();
+  if (!IsBinaryUpgrade) RegisterLauncher();
+}
+
+void tp_launcher_main(Datum) { RunLauncher(); }
+
+void tp_collector_main(Datum arg) { RunCollector(DatumGetObjectId(arg)); }

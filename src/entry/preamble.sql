@@ -1,0 +1,31 @@
+\echo Use "CREATE EXTENSION train_perf" to load this file. \quit
+
+-- Everything is created in the schema that CREATE EXTENSION chose, without naming it: bodies of SQL
+-- functions and defaults bind names at creation, and PL/pgSQL gets objects passed as regclass. (The
+-- usual placeholder for the schema's name is refused for schemas with unusual names.)
+
+-- Foreign objects of our names are never adopted or altered: all clashes at once, before anything.
+DO $$
+DECLARE
+  clashes text;
+BEGIN
+  SELECT string_agg(format('%s %I.%I', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN
+           'materialized view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' ELSE 'table' END,
+           n.nspname, c.relname), ', ' ORDER BY c.relname)
+    INTO clashes
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+   WHERE n.nspname = current_schema()
+     AND c.relname IN ('query_performance_logs', 'query_performance_logs_default', 'performance_alerts',
+                       'query_stats', 'query_stats_history', 'query_stats_history_default',
+                       'query_texts', 'access_levels');
+  IF clashes IS NOT NULL THEN
+    RAISE EXCEPTION USING
+      ERRCODE = '42P07',
+      MESSAGE = format('train_perf cannot be installed in schema %I: already there: %s',
+                       current_schema(), clashes),
+      HINT = 'Install it elsewhere with CREATE EXTENSION train_perf WITH SCHEMA ..., or see '
+             'examples/train-platform/adopt.sql for moving older objects aside.';
+  END IF;
+END
+$$;
