@@ -24,7 +24,9 @@ class BlockPool {
   };
 
   static Size SharedSize(uint32 blocks) noexcept;
-  static uint32 BlocksFor(Size bytes) noexcept { return static_cast<uint32>((bytes + kPayload - 1) / kPayload); }
+  static uint32 BlocksFor(Size bytes) noexcept {
+    return static_cast<uint32>((bytes + kPayload - 1) / kPayload);
+  }
 
   void Init(uint32 blocks) noexcept;  // once, when the memory is fresh
 

@@ -19,10 +19,10 @@ namespace train_perf {
 // Texts of an event, each already bounded, masked and clipped at a character boundary.
 enum class EventField : uint8 {
   kQuery,
-  kTags,    // insides of tag comments, see core/tags.hpp
-  kMethod,  // request.method
-  kPath,    // request.path
-  kClaims,  // request.jwt.claims, JSON, possibly cut
+  kTags,     // insides of tag comments, see core/tags.hpp
+  kMethod,   // request.method
+  kPath,     // request.path
+  kClaims,   // request.jwt.claims, JSON, possibly cut
   kSubject,  // request.jwt.claim.sub
   kApplication,
   kClient,  // address
@@ -36,13 +36,13 @@ inline constexpr int kEventFields = 12;
 using EventTexts = std::array<std::string_view, kEventFields>;
 
 struct EventHeader {
-  uint32 next;  // first block of the next event; set by the queue
+  uint32 next;                   // first block of the next event; set by the queue
   uint32 lengths[kEventFields];  // set by the queue
   TimestampTz finished;
   uint64 duration_ns;
   int64 query_id;
   Oid user;
-  int sqlstate;  // 0: succeeded
+  int sqlstate;   // 0: succeeded
   bool has_rows;  // the numbers below are known
   uint64 rows;
   uint64 blocks_hit;

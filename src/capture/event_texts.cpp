@@ -26,7 +26,8 @@ MemoryContext error_context = nullptr;
 // The longest beginning of the text that fits and ends at a character boundary.
 std::string_view Clip(std::string_view text, Size limit) noexcept {
   if (text.size() <= limit) return text;
-  const int length = pg_mbcliplen(text.data(), static_cast<int>(limit) + 1, static_cast<int>(limit));
+  const int length =
+      pg_mbcliplen(text.data(), static_cast<int>(limit) + 1, static_cast<int>(limit));
   return text.substr(0, static_cast<size_t>(length));
 }
 
@@ -42,7 +43,8 @@ struct Buffer {
   static constexpr Size size() noexcept { return kSize; }
   std::string_view Clipped(Size length, bool truncated) noexcept {
     if (!truncated) return {bytes, length};
-    return {bytes, static_cast<size_t>(pg_mbcliplen(bytes, static_cast<int>(length), static_cast<int>(length)))};
+    return {bytes, static_cast<size_t>(
+                       pg_mbcliplen(bytes, static_cast<int>(length), static_cast<int>(length)))};
   }
 };
 
@@ -72,9 +74,8 @@ bool CollectQuery(const Statement& statement, EventTexts* texts, Md5Digest* hash
   *hash = normalized.hash;
   const bool literal =
       settings::log_literal_text && !statement.utility && !normalized.mentions_secret;
-  At(texts, EventField::kQuery) = literal
-                                      ? Clip(Trim(sql), kMaxStatementText)
-                                      : text.Clipped(normalized.length, normalized.truncated);
+  At(texts, EventField::kQuery) = literal ? Clip(Trim(sql), kMaxStatementText)
+                                          : text.Clipped(normalized.length, normalized.truncated);
   At(texts, EventField::kTags) = {tags.data(), CopyTagComments(sql, tags.data(), tags.size())};
   return !normalized.mentions_secret;
 }
@@ -87,11 +88,11 @@ std::string_view ClientAddress() noexcept {
     known_for = MyProcPid;
     address[0] = '\0';
     const SockAddr* client = MyBEEntry != nullptr ? &MyBEEntry->st_clientaddr : nullptr;
-    const bool remote = client != nullptr && (client->addr.ss_family == AF_INET ||
-                                              client->addr.ss_family == AF_INET6);
-    if (remote && pg_getnameinfo_all(&client->addr, static_cast<int>(client->salen), address,
-                                     sizeof(address), nullptr, 0,
-                                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+    const bool remote = client != nullptr &&
+                        (client->addr.ss_family == AF_INET || client->addr.ss_family == AF_INET6);
+    if (remote &&
+        pg_getnameinfo_all(&client->addr, static_cast<int>(client->salen), address, sizeof(address),
+                           nullptr, 0, NI_NUMERICHOST | NI_NUMERICSERV) != 0)
       address[0] = '\0';
     if (char* zone = strchr(address, '%')) *zone = '\0';
   }

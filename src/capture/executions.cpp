@@ -6,7 +6,7 @@ namespace executions {
 
 namespace {
 
-constexpr int kInline = 16;   // open at once without allocating
+constexpr int kInline = 16;  // open at once without allocating
 constexpr int kPerChunk = 64;
 
 OpenExecution inline_slots[kInline];

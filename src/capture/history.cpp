@@ -45,15 +45,14 @@ void PutRow(ReturnSetInfo* result, const StatementSnapshot& statement, const std
   nulls[i] = nulls[i + 1] = nulls[i + 2] = evicted;
   values[i++] = Int64GetDatum(static_cast<int64>(statement.key.id));
   values[i++] = CStringGetTextDatum(Md5Hex(statement.hash).data());
-  values[i++] = PointerGetDatum(
-      TextForReader({statement.text, statement.text_length}, statement.encoding));
+  values[i++] =
+      PointerGetDatum(TextForReader({statement.text, statement.text_length}, statement.encoding));
   values[i++] = BoolGetDatum(statement.key.toplevel);
   for (const uint64 count : {part.calls, part.errors, part.slow, part.rows})
     values[i++] = Int64GetDatum(static_cast<int64>(count));
   values[i++] = Float8GetDatum(Ms(part.exec_ns));
   values[i++] = Float8GetDatum(Ms(part.plan_ns));
-  for (const uint64 count :
-       {part.blocks_hit, part.blocks_read, part.temp_written, part.wal_bytes})
+  for (const uint64 count : {part.blocks_hit, part.blocks_read, part.temp_written, part.wal_bytes})
     values[i++] = Int64GetDatum(static_cast<int64>(count));
   values[i++] = Bytea(histogram);
   tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
@@ -65,8 +64,8 @@ bool IsCollector() noexcept { return log_batch::size != 0; }
 
 void FillPendingStatistics(ReturnSetInfo* result) {
   if (!Preloaded()) return;
-  auto* statement = static_cast<StatementSnapshot*>(
-      CallPg([] { return palloc(sizeof(StatementSnapshot)); }));
+  auto* statement =
+      static_cast<StatementSnapshot*>(CallPg([] { return palloc(sizeof(StatementSnapshot)); }));
   const TimestampTz since = events->HistorySince(MyDatabaseId);
   written.clear();
   read_at = GetCurrentTimestamp();

@@ -1,9 +1,9 @@
 // The way of a statement through the server's hooks. docs/how-capture-works.md draws it.
 //
-// Every hook calls the one that was installed before it, whatever it does itself. Errors are seen by
-// PG_CATCH in planner, executor and utility hooks (also those that nobody logs); errors of parsing,
-// binding and committing only by emit_log_hook; the end of the session by both emit_log_hook and
-// before_shmem_exit.
+// Every hook calls the one that was installed before it, whatever it does itself. Errors are seen
+// by PG_CATCH in planner, executor and utility hooks (also those that nobody logs); errors of
+// parsing, binding and committing only by emit_log_hook; the end of the session by both
+// emit_log_hook and before_shmem_exit.
 
 #include "capture/capture.hpp"
 #include "capture/event_texts.hpp"
@@ -23,10 +23,10 @@ EventQueue* events = nullptr;
 
 void RequirePreload() {
   if (Preloaded()) return;
-  ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-                  errmsg("train_perf is not preloaded"),
-                  errhint("Add this line to postgresql.conf and restart the server: "
-                          "shared_preload_libraries = 'train_perf'")));
+  ereport(ERROR,
+          (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("train_perf is not preloaded"),
+           errhint("Add this line to postgresql.conf and restart the server: "
+                   "shared_preload_libraries = 'train_perf'")));
 }
 
 namespace {
@@ -53,8 +53,8 @@ struct Active {
 };
 Active* active = nullptr;
 
-uint64 last_end_ns = 0;               // when a client's statement was last recorded
-StatementKey last_key{};              // which one
+uint64 last_end_ns = 0;                // when a client's statement was last recorded
+StatementKey last_key{};               // which one
 TimestampTz last_statement_start = 0;  // and the start of the message that it came with
 uint64 failures_recorded = 0;
 bool error_is_recorded = false;  // the error that emit_log_hook will see next
@@ -211,7 +211,8 @@ void OnLogMessage(ErrorData* error) {
 // Calls run() as what is being measured, one level deeper if it is a statement of its own. After an
 // error fail() is called, everything is as before and the error goes on. Returns when run() began.
 template <typename Run, typename Fail>
-[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, bool deeper, Run&& run, Fail&& fail) {
+[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, bool deeper,
+                              Run&& run, Fail&& fail) {
   Active self{active, statement, execution, statement != nullptr ? NowNs() : 0};
   const int level = nesting_level;
   active = &self;
@@ -247,9 +248,10 @@ PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
                : standard_planner(parse, query_string, cursor_options, params);
   };
   // Functions that the planner evaluates are nested in the statement.
-  const uint64 start_ns = Nest(tracked ? &statement : nullptr, nullptr, true, run, [&](uint64 begun) {
-    if (tracked) RecordFailureOf(&statement, NowNs() - begun);
-  });
+  const uint64 start_ns =
+      Nest(tracked ? &statement : nullptr, nullptr, true, run, [&](uint64 begun) {
+        if (tracked) RecordFailureOf(&statement, NowNs() - begun);
+      });
   if (!tracked) return plan;
   planning = {static_cast<int64>(parse->queryId), NowNs() - start_ns};
   if (settings::track_planning && Identify(&statement))
@@ -282,8 +284,9 @@ void OnExecutorStart(QueryDesc* query, int flags) {
     return;
   }
   WatchBackendExit();
-  Nest(&statement, nullptr, false, [&] { Start(query, flags); },
-       [&](uint64 begun) { RecordFailureOf(&statement, NowNs() - begun); });
+  Nest(
+      &statement, nullptr, false, [&] { Start(query, flags); },
+      [&](uint64 begun) { RecordFailureOf(&statement, NowNs() - begun); });
   OpenExecution* execution = executions::Open(query, statement);
   if (execution != nullptr) execution->outcome.plan_ns = ClaimPlanning(QueryIdOf(plan));
 }
@@ -395,8 +398,8 @@ uint64 RowsOf(const QueryCompletion* completion) noexcept {
 }
 
 void RunUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
-                ProcessUtilityContext context, ParamListInfo params,
-                QueryEnvironment* environment, DestReceiver* dest, QueryCompletion* completion) {
+                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
+                DestReceiver* dest, QueryCompletion* completion) {
   if (previous_utility != nullptr)
     previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
                      completion);
@@ -451,7 +454,8 @@ void OnTransactionEnd(XactEvent event, void*) {
   }
 }
 
-void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent, void*) {
+void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent,
+                         void*) {
   if (event == SUBXACT_EVENT_ABORT_SUB)
     executions::CloseOf(self);
   else if (event == SUBXACT_EVENT_COMMIT_SUB)

@@ -60,9 +60,8 @@ bool IsValidText(std::string_view text) noexcept {
 // What URL-decoding may have made of a tag is not always text of this database.
 Tags ValidTags(const QueuedEvent& event) {
   Tags tags = ParseTags(event.text(EventField::kTags));
-  std::erase_if(tags, [](const auto& tag) {
-    return !IsValidText(tag.first) || !IsValidText(tag.second);
-  });
+  std::erase_if(
+      tags, [](const auto& tag) { return !IsValidText(tag.first) || !IsValidText(tag.second); });
   return tags;
 }
 
@@ -103,9 +102,8 @@ std::string UserId(const QueuedEvent& event) {
     last_subject = CallPg([&] { return TopLevelJsonString(claims, "sub"); }).text;
     last_claims = claims;
   }
-  const std::string& subject = claims.empty() || last_subject.empty()
-                                   ? event.text(EventField::kSubject)
-                                   : last_subject;
+  const std::string& subject =
+      claims.empty() || last_subject.empty() ? event.text(EventField::kSubject) : last_subject;
   return IsUuid(subject) ? subject : std::string();
 }
 

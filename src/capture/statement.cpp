@@ -38,7 +38,8 @@ EventHeader HeaderOf(const Statement& statement, const Outcome& outcome) noexcep
   EventHeader header{};
   header.finished = GetCurrentTimestamp();
   header.duration_ns = execution.duration_ns + outcome.plan_ns;
-  header.query_id = statement.query_id != 0 ? statement.query_id : static_cast<int64>(statement.key.id);
+  header.query_id =
+      statement.query_id != 0 ? statement.query_id : static_cast<int64>(statement.key.id);
   header.user = statement.key.user;
   header.sqlstate = execution.sqlstate;
   header.has_rows = execution.sqlstate == 0;

@@ -26,10 +26,10 @@ struct Usage {
 // How a statement ended, or where it stands: what it used so far and all that a log entry needs.
 struct Outcome {
   Execution execution;
-  uint64 plan_ns = 0;                 // planning that belongs to this execution
-  const ErrorData* error = nullptr;   // nullptr although failed: nothing but the SQLSTATE is known
+  uint64 plan_ns = 0;                // planning that belongs to this execution
+  const ErrorData* error = nullptr;  // nullptr although failed: nothing but the SQLSTATE is known
   const ParamListInfoData* params = nullptr;
-  QueryDesc* query = nullptr;         // where its plan may be explained
+  QueryDesc* query = nullptr;  // where its plan may be explained
 
   // Adds a piece of work that began with `before` at `start_ns` and ends now.
   void AddPiece(const Usage& before, uint64 start_ns) noexcept;

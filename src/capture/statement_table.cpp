@@ -334,7 +334,8 @@ uint32 StatementTable::StoreText(Entry* entry, const StatementSource& source) no
   const NormalizedSql normalized = NormalizeSql(source.View(), text, kMaxStatementText);
   uint32 length = static_cast<uint32>(normalized.length);
   if (normalized.truncated)
-    length = static_cast<uint32>(pg_mbcliplen(text, static_cast<int>(length), static_cast<int>(length)));
+    length =
+        static_cast<uint32>(pg_mbcliplen(text, static_cast<int>(length), static_cast<int>(length)));
   entry->text_hash = normalized.hash;
   entry->encoding = GetDatabaseEncoding();
   if (length == 0) return BlockPool::kNone;
@@ -483,7 +484,8 @@ bool StatementTable::Read(uint32 index, StatementSnapshot* snapshot) noexcept {
   snapshot->hash = entry->text_hash;
   snapshot->encoding = entry->encoding;
   snapshot->text_length = entry->text_length;
-  if (entry->text_length > 0) ChainReader(pool(), entry->text).Read(snapshot->text, entry->text_length);
+  if (entry->text_length > 0)
+    ChainReader(pool(), entry->text).Read(snapshot->text, entry->text_length);
   snapshot->histogram = {};
   snapshot->pending_histogram = {};
   SpinScope guard(&entry->mutex);
@@ -603,7 +605,8 @@ void StatementTable::Restore(const StatementSnapshot& snapshot) noexcept {
   entry->last_seen = snapshot.last_seen;
   entry->text_hash = snapshot.hash;
   entry->encoding = snapshot.encoding;
-  if (snapshot.text_length > 0) entry->text = TakeBlocks(BlockPool::BlocksFor(snapshot.text_length));
+  if (snapshot.text_length > 0)
+    entry->text = TakeBlocks(BlockPool::BlocksFor(snapshot.text_length));
   if (entry->text != BlockPool::kNone) {
     ChainWriter(pool(), entry->text).Write(snapshot.text, snapshot.text_length);
     entry->text_length = snapshot.text_length;

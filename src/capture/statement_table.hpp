@@ -2,9 +2,9 @@
 //
 // One entry per database, user, statement and whether a client sent it. An entry holds counters, a
 // latency histogram of as many octaves as its durations touch, and the normalised text, stored when
-// the statement is first seen. When entries or blocks run out, a clock sweep gives up the entry that
-// was used least lately; its numbers move to the database's row of evicted statements (id 0), so sums
-// over all rows stay exact.
+// the statement is first seen. When entries or blocks run out, a clock sweep gives up the entry
+// that was used least lately; its numbers move to the database's row of evicted statements (id 0),
+// so sums over all rows stay exact.
 //
 // Every counter exists as a total and as the part of it that is in query_stats_history already; the
 // difference is what the collector writes next. Reset moves both, so that it loses no history.
@@ -23,7 +23,7 @@
 
 namespace train_perf {
 
-inline constexpr uint32 kMaxStatementText = 8192;     // bytes of normalised text that are kept
+inline constexpr uint32 kMaxStatementText = 8192;  // bytes of normalised text that are kept
 inline constexpr uint64 kSlowNs = 500 * UINT64CONST(1000000);  // what the contract calls slow
 
 struct StatementKey {
@@ -141,7 +141,9 @@ class StatementTable {
   void Restore(const StatementSnapshot& snapshot) noexcept;
 
   uint32 tracked() noexcept;  // statements that have counted something, without evicted rows
-  uint64 evicted() const noexcept { return pg_atomic_read_u64(const_cast<pg_atomic_uint64*>(&evicted_)); }
+  uint64 evicted() const noexcept {
+    return pg_atomic_read_u64(const_cast<pg_atomic_uint64*>(&evicted_));
+  }
   void set_evicted(uint64 n) noexcept { pg_atomic_write_u64(&evicted_, n); }
   TimestampTz counting_since() const noexcept { return counting_since_; }
   void set_counting_since(TimestampTz since) noexcept { counting_since_ = since; }

@@ -94,7 +94,8 @@ bool ReadStatement(File* file, StatementSnapshot* statement) {
   std::string text;
   statement->histogram = {};
   statement->pending_histogram = {};
-  if (!file->Read(statement, kPlainPart) || !file->Read(&statement->hash, sizeof(statement->hash)) ||
+  if (!file->Read(statement, kPlainPart) ||
+      !file->Read(&statement->hash, sizeof(statement->hash)) ||
       !file->Read(&statement->encoding, sizeof(statement->encoding)) ||
       !ReadBytes(file, &histogram) || !ReadBytes(file, &pending) || !ReadBytes(file, &text))
     return false;
@@ -107,22 +108,23 @@ bool ReadStatement(File* file, StatementSnapshot* statement) {
 }
 
 bool WriteEvent(File* file, Oid database, const QueuedEvent& event) {
-  bool written = file->Write(&database, sizeof(database)) &&
-                 file->Write(&event.header, sizeof(event.header));
+  bool written =
+      file->Write(&database, sizeof(database)) && file->Write(&event.header, sizeof(event.header));
   for (const std::string& text : event.texts) written = written && WriteBytes(file, text);
   return written;
 }
 
 bool ReadEvent(File* file, Oid* database, QueuedEvent* event) {
-  bool read = file->Read(database, sizeof(*database)) &&
-              file->Read(&event->header, sizeof(event->header));
+  bool read =
+      file->Read(database, sizeof(*database)) && file->Read(&event->header, sizeof(event->header));
   for (std::string& text : event->texts) read = read && ReadBytes(file, &text);
   return read;
 }
 
 bool WriteAll(File* file) {
   const auto statement = std::make_unique<StatementSnapshot>();
-  FileHeader header{kFormat, PG_VERSION_NUM, 0, 0, statements->evicted(), statements->counting_since()};
+  FileHeader header{kFormat, PG_VERSION_NUM,        0,
+                    0,       statements->evicted(), statements->counting_since()};
   for (uint32 i = 0; i < statements->capacity(); ++i)
     header.statement_count += statements->Read(i, statement.get()) ? 1 : 0;
   const std::vector<Oid> lanes = events->Databases();
@@ -179,7 +181,8 @@ void SaveStatistics() {
   if (written)
     durable_rename(kTemporaryFile, kFile, LOG);
   else
-    ereport(LOG, (errcode_for_file_access(), errmsg("train_perf could not write \"%s\": %m", kTemporaryFile)));
+    ereport(LOG, (errcode_for_file_access(),
+                  errmsg("train_perf could not write \"%s\": %m", kTemporaryFile)));
 }
 
 void LoadStatistics() {

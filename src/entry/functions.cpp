@@ -15,8 +15,8 @@
 
 using namespace train_perf;
 
-#define TRAIN_PERF_FUNCTION(name)                \
-  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS);      \
+#define TRAIN_PERF_FUNCTION(name)           \
+  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
   PG_FUNCTION_INFO_V1(name)
 
 extern "C" {
@@ -130,7 +130,8 @@ Datum tp_query_hash(PG_FUNCTION_ARGS) {
 Datum tp_latency_histogram(PG_FUNCTION_ARGS) {
   const double ms = PG_GETARG_FLOAT8(0);
   if (!(ms >= 0))
-    ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a duration is not negative")));
+    ereport(ERROR,
+            (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a duration is not negative")));
   return EnterCpp([&] {
     LatencyHistogram histogram;
     histogram.Record(static_cast<uint64>(Min(ms, 1e12) * 1e6));
@@ -143,7 +144,8 @@ Datum tp_latency_merge(PG_FUNCTION_ARGS) {
   MemoryContext aggregate = nullptr;
   if (AggCheckCallContext(fcinfo, &aggregate) == 0)
     elog(ERROR, "tp_latency_merge called outside an aggregate");
-  auto* state = PG_ARGISNULL(0) ? nullptr : reinterpret_cast<LatencyHistogram*>(PG_GETARG_POINTER(0));
+  auto* state =
+      PG_ARGISNULL(0) ? nullptr : reinterpret_cast<LatencyHistogram*>(PG_GETARG_POINTER(0));
   if (state == nullptr)
     state = new (MemoryContextAlloc(aggregate, sizeof(LatencyHistogram))) LatencyHistogram();
   if (!PG_ARGISNULL(1)) MergeOrFail(state, PG_GETARG_BYTEA_PP(1));

@@ -44,9 +44,8 @@ void OnServerExit(int code, Datum) {
 void OnSharedMemoryStartup() {
   if (previous_startup != nullptr) previous_startup();
   bool found = false;
-  statements = static_cast<StatementTable*>(
-      ShmemInitStruct("train_perf statements",
-                      StatementTable::SharedSize(settings::max_statements), &found));
+  statements = static_cast<StatementTable*>(ShmemInitStruct(
+      "train_perf statements", StatementTable::SharedSize(settings::max_statements), &found));
   events = static_cast<EventQueue*>(ShmemInitStruct(
       "train_perf events", EventQueue::SharedSize(settings::event_buffer_size_kb), &found));
   roster = static_cast<Roster*>(ShmemInitStruct("train_perf roster", sizeof(Roster), &found));

@@ -45,14 +45,17 @@ template <typename F>
 auto CallPg(F&& f) -> std::invoke_result_t<F> {
   using Result = std::invoke_result_t<F>;
   if constexpr (std::is_void_v<Result>) {
-    const auto run = [](void* argument) { (*static_cast<std::remove_reference_t<F>*>(argument))(); };
+    const auto run = [](void* argument) {
+      (*static_cast<std::remove_reference_t<F>*>(argument))();
+    };
     if (ErrorData* error = boundary_internal::Catch(run, &f)) throw PgError(error);
   } else {
     static_assert(std::is_trivially_destructible_v<Result>, "a longjmp would skip its destructor");
     Result result{};
     const auto keep = [&] { result = f(); };
     const auto run = [](void* argument) { (*static_cast<decltype(keep)*>(argument))(); };
-    if (ErrorData* error = boundary_internal::Catch(run, const_cast<void*>(static_cast<const void*>(&keep))))
+    if (ErrorData* error =
+            boundary_internal::Catch(run, const_cast<void*>(static_cast<const void*>(&keep))))
       throw PgError(error);
     return result;
   }

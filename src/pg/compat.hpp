@@ -14,7 +14,8 @@ extern "C" {
 #endif
 }
 
-// PostgreSQL 15 leaves PGDLLEXPORT empty on Unix; with -fvisibility=hidden nothing would be visible.
+// PostgreSQL 15 leaves PGDLLEXPORT empty on Unix; with -fvisibility=hidden nothing would be
+// visible.
 #undef PGDLLEXPORT
 #define PGDLLEXPORT __attribute__((visibility("default")))
 

@@ -25,8 +25,10 @@ int max_collectors = 2;
 
 namespace {
 
-const config_enum_entry kTrackOptions[] = {
-    {"top", kTrackTop, false}, {"all", kTrackAll, false}, {"none", kTrackNone, false}, {nullptr, 0, false}};
+const config_enum_entry kTrackOptions[] = {{"top", kTrackTop, false},
+                                           {"all", kTrackAll, false},
+                                           {"none", kTrackNone, false},
+                                           {nullptr, 0, false}};
 
 void DefineBool(const char* name, const char* description, bool* value) {
   DefineCustomBoolVariable(name, description, nullptr, value, *value, PGC_SUSET, 0, nullptr,
@@ -54,10 +56,10 @@ void DefineSizes() {
 
 void DefineCapture() {
   DefineBool("train_perf.enabled", "Records statements.", &enabled);
-  DefineCustomEnumVariable("train_perf.track",
-                           "Which statements are recorded: those of clients, also nested ones, none.",
-                           nullptr, &track, track, kTrackOptions, PGC_SUSET, 0, nullptr, nullptr,
-                           nullptr);
+  DefineCustomEnumVariable(
+      "train_perf.track",
+      "Which statements are recorded: those of clients, also nested ones, none.", nullptr, &track,
+      track, kTrackOptions, PGC_SUSET, 0, nullptr, nullptr, nullptr);
   DefineBool("train_perf.track_utility", "Records utility statements.", &track_utility);
   DefineBool("train_perf.track_planning", "Records planning time.", &track_planning);
 }

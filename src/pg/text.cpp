@@ -23,8 +23,8 @@ text* TextForReader(std::string_view bytes, int encoding) {
   const int room = length * MAX_CONVERSION_GROWTH + 1;
   auto* converted = static_cast<unsigned char*>(palloc(static_cast<Size>(room)));
   auto* source = reinterpret_cast<unsigned char*>(pnstrdup(bytes.data(), bytes.size()));
-  const int read =
-      pg_do_encoding_conversion_buf(conversion, encoding, ours, source, length, converted, room, true);
+  const int read = pg_do_encoding_conversion_buf(conversion, encoding, ours, source, length,
+                                                 converted, room, true);
   text* result = read == length ? cstring_to_text(reinterpret_cast<char*>(converted))
                                 : WithoutForeignLetters(bytes);
   pfree(source);

@@ -24,8 +24,8 @@ namespace train_perf {
 
 namespace {
 
-constexpr int kBatch = 500;             // events per transaction
-constexpr long kPauseMs = 1000;         // the longest that an event waits
+constexpr int kBatch = 500;      // events per transaction
+constexpr long kPauseMs = 1000;  // the longest that an event waits
 constexpr int64 kUpkeepUs = 600 * USECS_PER_SEC;
 
 Oid database = InvalidOid;
@@ -33,7 +33,8 @@ Oid extension_owner = InvalidOid;
 Oid extension_schema = InvalidOid;
 bool orderly = false;  // the end was meant
 
-// --- Jobs: each is one function of the extension, in one transaction ------------------------------
+// --- Jobs: each is one function of the extension, in one transaction
+// ------------------------------
 
 struct Job {
   const char* function;  // without arguments, returns integer
@@ -99,8 +100,8 @@ void NoteFailure(Job* job) {
   roster->SetError(database, error->message);
   FreeErrorData(error);
   ++job->failures;
-  job->due = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-                                         kCollectorBackoff.PauseMs(job->failures));
+  job->due =
+      TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kCollectorBackoff.PauseMs(job->failures));
 }
 
 // False after an error, which is logged and shown in capture_status(); the job waits then.

@@ -19,8 +19,8 @@ namespace train_perf {
 
 namespace {
 
-constexpr long kScanPauseMs = 60000;  // unless somebody asks for a scan
-constexpr long kTurnPauseMs = 500;    // while collectors take turns
+constexpr long kScanPauseMs = 60000;   // unless somebody asks for a scan
+constexpr long kTurnPauseMs = 500;     // while collectors take turns
 constexpr int kLastInvalidLimit = -2;  // datconnlimit of a database whose DROP was interrupted
 
 struct StartedWorker {
@@ -171,7 +171,8 @@ void RunLauncher() {
     }
     if (std::exchange(was_standby, false)) statements->DiscardPending(InvalidOid);
     CheckStarted();
-    const bool scan_due = TimestampDifferenceExceeds(last_scan, GetCurrentTimestamp(), kScanPauseMs);
+    const bool scan_due =
+        TimestampDifferenceExceeds(last_scan, GetCurrentTimestamp(), kScanPauseMs);
     if (roster->TakeScanRequest() || scan_due) {
       ScanDatabases();
       last_scan = GetCurrentTimestamp();

@@ -155,8 +155,8 @@ Oid Roster::TakeNext(int most, TimestampTz history_before, TimestampTz* next_sta
     if (IsRunning(entry) || entry.holds > 0) continue;
     look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
     if (entry.not_before > now) continue;
-    const bool has_work = entry.look || entry.last_turn <= history_before ||
-                          events->Count(entry.database).queued > 0;
+    const bool has_work =
+        entry.look || entry.last_turn <= history_before || events->Count(entry.database).queued > 0;
     const bool better = next == nullptr || has_work > next_has_work ||
                         (has_work == next_has_work && entry.last_turn < next->last_turn);
     if (!better) continue;

@@ -1,5 +1,5 @@
-// Who collects for which database: in shared memory, shared by the launcher, the collectors, and the
-// sessions that create or drop the extension or a database.
+// Who collects for which database: in shared memory, shared by the launcher, the collectors, and
+// the sessions that create or drop the extension or a database.
 //
 // A database is on the roster while it may have the extension. The launcher puts it there to have a
 // look, or CREATE EXTENSION does at its commit; the collector that finds no extension takes it off.
@@ -13,7 +13,7 @@ namespace train_perf {
 inline constexpr Backoff kCollectorBackoff{1000, 60000};
 
 struct DatabaseStatus {
-  int collector_pid;  // 0: none at the moment
+  int collector_pid;     // 0: none at the moment
   char last_error[256];  // empty: none yet
   TimestampTz last_error_at;
 };
