@@ -120,10 +120,11 @@ void EventQueue::Enqueue(Oid database, EventHeader header, const EventTexts& tex
     pool_.Free(chain);
     return;
   }
-  if (lane->tail == BlockPool::kNone)
+  if (lane->tail == BlockPool::kNone) {
     lane->head = chain;
-  else
+  } else {
     HeaderAt(lane->tail)->next = chain;
+  }
   lane->tail = chain;
   lane->blocks += blocks;
   ++lane->counters.enqueued;

@@ -19,7 +19,7 @@ constexpr Size kMaxRequestText = 1024;
 constexpr Size kMaxClaims = 8192;
 constexpr Size kMaxMessage = 2048;
 constexpr Size kMaxContext = 4096;
-constexpr Size kErrorReserve = 16 * 1024;
+constexpr Size kErrorReserve = 16384;
 
 MemoryContext error_context = nullptr;
 
@@ -40,7 +40,6 @@ template <Size kSize>
 struct Buffer {
   char bytes[kSize + 8];
   char* data() noexcept { return bytes; }
-  static constexpr Size size() noexcept { return kSize; }
   std::string_view Clipped(Size length, bool truncated) noexcept {
     if (!truncated) return {bytes, length};
     return {bytes, static_cast<size_t>(
@@ -70,13 +69,13 @@ bool CollectQuery(const Statement& statement, EventTexts* texts, Md5Digest* hash
     At(texts, EventField::kQuery) = {text.data(), static_cast<size_t>(Max(length, 0))};
     return false;
   }
-  const NormalizedSql normalized = NormalizeSql(sql, text.data(), text.size());
+  const NormalizedSql normalized = NormalizeSql(sql, text.data(), kMaxStatementText);
   *hash = normalized.hash;
   const bool literal =
       settings::log_literal_text && !statement.utility && !normalized.mentions_secret;
   At(texts, EventField::kQuery) = literal ? Clip(Trim(sql), kMaxStatementText)
                                           : text.Clipped(normalized.length, normalized.truncated);
-  At(texts, EventField::kTags) = {tags.data(), CopyTagComments(sql, tags.data(), tags.size())};
+  At(texts, EventField::kTags) = {tags.data(), CopyTagComments(sql, tags.data(), kMaxTags)};
   return !normalized.mentions_secret;
 }
 
@@ -124,10 +123,10 @@ void CollectError(const Statement& statement, const ErrorData& error, bool liter
     return;
   }
   Size length = MaskErrorMessage(said, statement.source.View(), IsDataException(error.sqlerrcode),
-                                 message.data(), message.size());
-  At(texts, EventField::kError) = message.Clipped(length, length == message.size());
-  length = MaskErrorContext(where, context.data(), context.size());
-  At(texts, EventField::kContext) = context.Clipped(length, length == context.size());
+                                 message.data(), kMaxMessage);
+  At(texts, EventField::kError) = message.Clipped(length, length == kMaxMessage);
+  length = MaskErrorContext(where, context.data(), kMaxContext);
+  At(texts, EventField::kContext) = context.Clipped(length, length == kMaxContext);
 }
 
 }  // namespace

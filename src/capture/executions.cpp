@@ -1,8 +1,6 @@
 #include "capture/executions.hpp"
 
-namespace train_perf {
-
-namespace executions {
+namespace train_perf::executions {
 
 namespace {
 
@@ -100,6 +98,4 @@ void HandOver(SubTransactionId from, SubTransactionId to) noexcept {
     if (execution->subtransaction == from) execution->subtransaction = to;
 }
 
-}  // namespace executions
-
-}  // namespace train_perf
+}  // namespace train_perf::executions

@@ -10,8 +10,8 @@ struct OpenExecution {
   OpenExecution* next;
   QueryDesc* query;
   Statement statement;
-  SubTransactionId subtransaction;
   Outcome outcome;  // so far
+  SubTransactionId subtransaction;
   bool ran;
   bool recorded;
 };

@@ -268,10 +268,11 @@ uint64 ClaimPlanning(int64 query_id) noexcept {
 // --- Executor ---------------------------------------------------------------------------------
 
 void Start(QueryDesc* query, int flags) {
-  if (previous_start != nullptr)
+  if (previous_start != nullptr) {
     previous_start(query, flags);
-  else
+  } else {
     standard_ExecutorStart(query, flags);
+  }
 }
 
 void OnExecutorStart(QueryDesc* query, int flags) {
@@ -306,10 +307,11 @@ bool IsOver(const QueryDesc* query, ScanDirection direction, uint64 count) noexc
 }
 
 void Run(TRAIN_PERF_RUN_PARAMS) {
-  if (previous_run != nullptr)
+  if (previous_run != nullptr) {
     previous_run(TRAIN_PERF_RUN_ARGS);
-  else
+  } else {
     standard_ExecutorRun(TRAIN_PERF_RUN_ARGS);
+  }
 }
 
 // Calls run() and adds what it took to the execution, which may be nullptr.
@@ -339,17 +341,19 @@ void OnExecutorRun(TRAIN_PERF_RUN_PARAMS) {
   Measure(execution, [&] { Run(TRAIN_PERF_RUN_ARGS); });
   if (execution == nullptr) return;
   execution->outcome.execution.rows += query_desc->estate->es_processed;
-  if (IsOver(query_desc, direction, count))
+  if (IsOver(query_desc, direction, count)) {
     RecordSuccess(execution);
-  else if (count != 0)  // a cursor may be ended by an abort, when its text is gone
+  } else if (count != 0) {  // a cursor may be ended by an abort, when its text is gone
     statements->Remember(execution->statement.key, execution->statement.source);
+  }
 }
 
 void Finish(QueryDesc* query) {
-  if (previous_finish != nullptr)
+  if (previous_finish != nullptr) {
     previous_finish(query);
-  else
+  } else {
     standard_ExecutorFinish(query);
+  }
 }
 
 void OnExecutorFinish(QueryDesc* query) {
@@ -364,10 +368,11 @@ void OnExecutorEnd(QueryDesc* query) {
     if (execution->ran && !execution->recorded) RecordSuccess(execution);
     executions::Close(execution);
   }
-  if (previous_end != nullptr)
+  if (previous_end != nullptr) {
     previous_end(query);
-  else
+  } else {
     standard_ExecutorEnd(query);
+  }
 }
 
 // --- Utility statements -----------------------------------------------------------------------
@@ -400,12 +405,13 @@ uint64 RowsOf(const QueryCompletion* completion) noexcept {
 void RunUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
                 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
                 DestReceiver* dest, QueryCompletion* completion) {
-  if (previous_utility != nullptr)
+  if (previous_utility != nullptr) {
     previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
                      completion);
-  else
+  } else {
     standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment, dest,
                             completion);
+  }
 }
 
 void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
@@ -456,10 +462,11 @@ void OnTransactionEnd(XactEvent event, void*) {
 
 void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent,
                          void*) {
-  if (event == SUBXACT_EVENT_ABORT_SUB)
+  if (event == SUBXACT_EVENT_ABORT_SUB) {
     executions::CloseOf(self);
-  else if (event == SUBXACT_EVENT_COMMIT_SUB)
+  } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
     executions::HandOver(self, parent);
+  }
 }
 
 template <typename Hook>

@@ -166,11 +166,12 @@ Row RowOf(const QueuedEvent& event) {
 }  // namespace
 
 void FillQueuedEvents(ReturnSetInfo* result) {
-  if (log_batch::size == 0)
+  if (log_batch::size == 0) {
     CallPg([] {
       ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
                       errmsg("only the train_perf collector may take queued events")));
     });
+  }
   const auto batch = events->Peek(MyDatabaseId, static_cast<uint32>(log_batch::size));
   AttInMetadata* types = CallPg([&] { return TupleDescGetAttInMetadata(result->setDesc); });
   for (const QueuedEvent& event : batch) RowOf(event).Put(result, types);

@@ -133,9 +133,10 @@ std::string_view ParametersAsJson(const ParamListInfoData* params) noexcept {
   static MemoryContext scratch = nullptr;
   // Parameters of PL/pgSQL are computed on demand, which is not ours to do.
   if (params == nullptr || params->numParams == 0 || params->paramFetch != nullptr) return {};
-  if (scratch == nullptr)
+  if (scratch == nullptr) {
     scratch =
         AllocSetContextCreate(TopMemoryContext, "train_perf parameters", ALLOCSET_SMALL_SIZES);
+  }
   const MemoryContext outer = MemoryContextSwitchTo(scratch);
   json.length = 0;
   json.Put('{');

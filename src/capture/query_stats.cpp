@@ -26,16 +26,18 @@ class Row {
   void PutCount(uint64 count) { Put(Int64GetDatum(static_cast<int64>(count))); }
   void PutMs(double ms) { Put(Float8GetDatum(ms)); }
   void PutName(const char* name) {
-    if (name == nullptr)
+    if (name == nullptr) {
       Null();
-    else
+    } else {
       Put(DirectFunctionCall1(namein, CStringGetDatum(name)));
+    }
   }
   void PutTime(TimestampTz time) {
-    if (time == 0)
+    if (time == 0) {
       Null();
-    else
+    } else {
       Put(TimestampTzGetDatum(time));
+    }
   }
   void Store(ReturnSetInfo* result) {
     tuplestore_putvalues(result->setResult, result->setDesc, values_, nulls_);
@@ -110,10 +112,11 @@ void PutStatement(const StatementSnapshot& statement, bool masked, ReturnSetInfo
   row.PutTime(statement.first_seen);
   row.PutTime(statement.last_seen);
   row.PutCount(total.slow);
-  if (statement.last_sqlstate != 0)
+  if (statement.last_sqlstate != 0) {
     row.Put(CStringGetTextDatum(unpack_sql_state(statement.last_sqlstate)));
-  else
+  } else {
     row.Null();
+  }
   row.Store(result);
 }
 

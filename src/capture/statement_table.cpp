@@ -332,10 +332,11 @@ void StatementTable::Clear(Entry* entry) noexcept {
 uint32 StatementTable::StoreText(Entry* entry, const StatementSource& source) noexcept {
   static char text[kMaxStatementText + 8];
   const NormalizedSql normalized = NormalizeSql(source.View(), text, kMaxStatementText);
-  uint32 length = static_cast<uint32>(normalized.length);
-  if (normalized.truncated)
+  auto length = static_cast<uint32>(normalized.length);
+  if (normalized.truncated) {
     length =
         static_cast<uint32>(pg_mbcliplen(text, static_cast<int>(length), static_cast<int>(length)));
+  }
   entry->text_hash = normalized.hash;
   entry->encoding = GetDatabaseEncoding();
   if (length == 0) return BlockPool::kNone;

@@ -133,9 +133,10 @@ bool WriteAll(File* file) {
   if (!file->Write(&header, sizeof(header))) return false;
   for (uint32 i = 0; i < statements->capacity(); ++i)
     if (statements->Read(i, statement.get()) && !WriteStatement(file, *statement)) return false;
-  for (const Oid database : lanes)
+  for (const Oid database : lanes) {
     for (const QueuedEvent& event : events->Peek(database, PG_UINT32_MAX))
       if (!WriteEvent(file, database, event)) return false;
+  }
   return file->WriteChecksum();
 }
 
@@ -178,11 +179,12 @@ void SaveStatistics() {
   } catch (const std::exception&) {
     written = false;
   }
-  if (written)
+  if (written) {
     durable_rename(kTemporaryFile, kFile, LOG);
-  else
+  } else {
     ereport(LOG, (errcode_for_file_access(),
                   errmsg("train_perf could not write \"%s\": %m", kTemporaryFile)));
+  }
 }
 
 void LoadStatistics() {

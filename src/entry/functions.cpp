@@ -50,9 +50,10 @@ bytea* Bytes(const std::string& bytes) {
 }
 
 void MergeOrFail(LatencyHistogram* histogram, const bytea* encoded) {
-  if (!histogram->MergeEncoded({VARDATA_ANY(encoded), VARSIZE_ANY_EXHDR(encoded)}))
+  if (!histogram->MergeEncoded({VARDATA_ANY(encoded), VARSIZE_ANY_EXHDR(encoded)})) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
                     errmsg("not a latency histogram of train_perf")));
+  }
 }
 
 }  // namespace
@@ -129,9 +130,10 @@ Datum tp_query_hash(PG_FUNCTION_ARGS) {
 
 Datum tp_latency_histogram(PG_FUNCTION_ARGS) {
   const double ms = PG_GETARG_FLOAT8(0);
-  if (!(ms >= 0))
+  if (!(ms >= 0)) {
     ereport(ERROR,
             (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a duration is not negative")));
+  }
   return EnterCpp([&] {
     LatencyHistogram histogram;
     histogram.Record(static_cast<uint64>(Min(ms, 1e12) * 1e6));

@@ -13,6 +13,7 @@ extern "C" {
 
 TRAIN_PERF_MODULE_MAGIC;
 
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the server calls it
 PGDLLEXPORT void _PG_init(void);
 PGDLLEXPORT void tp_launcher_main(Datum arg);
 PGDLLEXPORT void tp_collector_main(Datum arg);

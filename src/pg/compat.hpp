@@ -38,10 +38,10 @@ extern "C" {
 // Actions of the JSON parser return a verdict since 16.
 #if PG_VERSION_NUM >= 160000
 using JsonActionResult = JsonParseErrorType;
-#define JSON_ACTION_DONE JSON_SUCCESS
+#define JSON_ACTION_DONE return JSON_SUCCESS
 #else
 using JsonActionResult = void;
-#define JSON_ACTION_DONE
+#define JSON_ACTION_DONE static_cast<void>(0)
 #endif
 
 namespace train_perf {

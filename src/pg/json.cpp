@@ -21,24 +21,25 @@ Search* Of(void* state) { return static_cast<Search*>(state); }
 
 JsonActionResult OnObjectStart(void* state) {
   ++Of(state)->depth;
-  return JSON_ACTION_DONE;
+  JSON_ACTION_DONE;
 }
 
 JsonActionResult OnObjectEnd(void* state) {
   --Of(state)->depth;
-  return JSON_ACTION_DONE;
+  JSON_ACTION_DONE;
 }
 
 JsonActionResult OnFieldStart(void* state, char* name, bool) {
   Of(state)->at_key = Of(state)->depth == 1 && strcmp(name, Of(state)->key) == 0;
-  return JSON_ACTION_DONE;
+  JSON_ACTION_DONE;
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter): the parser's type
 JsonActionResult OnScalar(void* state, char* token, JsonTokenType type) {
   if (Of(state)->at_key && Of(state)->depth == 1 && type == JSON_TOKEN_STRING)
     Of(state)->found = token;
   Of(state)->at_key = false;
-  return JSON_ACTION_DONE;
+  JSON_ACTION_DONE;
 }
 
 }  // namespace

@@ -25,10 +25,10 @@ int max_collectors = 2;
 
 namespace {
 
-const config_enum_entry kTrackOptions[] = {{"top", kTrackTop, false},
-                                           {"all", kTrackAll, false},
-                                           {"none", kTrackNone, false},
-                                           {nullptr, 0, false}};
+constexpr config_enum_entry kTrackOptions[] = {{"top", kTrackTop, false},
+                                               {"all", kTrackAll, false},
+                                               {"none", kTrackNone, false},
+                                               {nullptr, 0, false}};
 
 void DefineBool(const char* name, const char* description, bool* value) {
   DefineCustomBoolVariable(name, description, nullptr, value, *value, PGC_SUSET, 0, nullptr,

@@ -95,12 +95,13 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
     quiet = get_database_oid(name, true);
     if (OidIsValid(quiet)) HoldUntilTransactionEnd(quiet);
   }
-  if (previous_utility != nullptr)
+  if (previous_utility != nullptr) {
     previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
                      completion);
-  else
+  } else {
     standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment, dest,
                             completion);
+  }
   if (changes) databases_change = true;
   if (drops) dropped = quiet;
   if (OidIsValid(configures)) reconfigured = configures;
@@ -130,10 +131,11 @@ void OnCommit() noexcept {
   }
   if (databases_change) roster->RequestScan();
   if (OidIsValid(reconfigured)) roster->Restart(reconfigured);
-  if (extensions_change && extension_is_here && !events->IsOpen(MyDatabaseId))
+  if (extensions_change && extension_is_here && !events->IsOpen(MyDatabaseId)) {
     roster->Announce(MyDatabaseId);
-  else if (extensions_change)
+  } else if (extensions_change) {
     roster->RequestLook(MyDatabaseId);
+  }
   Forget();
 }
 

@@ -91,10 +91,11 @@ void StartCollector(Oid database) {
   worker.bgw_notify_pid = MyProcPid;
   BackgroundWorkerHandle* handle = nullptr;
   const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
-  if (slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle))
+  if (slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle)) {
     *slot = {database, handle};
-  else
+  } else {
     roster->StartFailed(database, "no free background worker slot: raise max_worker_processes");
+  }
   MemoryContextSwitchTo(outer);
 }
 

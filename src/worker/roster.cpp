@@ -13,7 +13,7 @@ Roster* roster = nullptr;
 namespace {
 
 // How long a dump may take from CREATE EXTENSION to the attaching of its partitions.
-constexpr int64 kRestoreUs = 10 * 60 * USECS_PER_SEC;
+constexpr int64 kRestoreUs = INT64CONST(600) * USECS_PER_SEC;
 // Between looks for work in a database whose collector has had its turn.
 constexpr int kTurnPauseMs = 500;
 
@@ -207,10 +207,11 @@ void Roster::Leave(Oid database, bool failed) noexcept {
   entry->latch = nullptr;
   entry->look = false;
   entry->last_turn = GetCurrentTimestamp();
-  if (failed)
+  if (failed) {
     Fail(entry, nullptr);
-  else
+  } else {
     entry->failures = 0;
+  }
   WakeLauncher();
 }
 
