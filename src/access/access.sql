@@ -121,14 +121,19 @@ DECLARE
   known boolean;
 BEGIN
   -- A row of ours is worth more than its user: one who does not exist (any more) is stored as NULL.
-  IF TG_ARGV[1] = 'user_id' AND NEW.user_id IS NOT NULL THEN
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE id = $1)', TG_ARGV[0]::oid::regclass)
-      INTO known USING NEW.user_id;
-    IF NOT known THEN NEW.user_id := NULL; END IF;
-  ELSIF TG_ARGV[1] = 'resolved_by' AND NEW.resolved_by IS NOT NULL THEN
-    EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE id = $1)', TG_ARGV[0]::oid::regclass)
-      INTO known USING NEW.resolved_by;
-    IF NOT known THEN NEW.resolved_by := NULL; END IF;
+  -- (Nested: a condition on a column that this table lacks must not even be looked at.)
+  IF TG_ARGV[1] = 'user_id' THEN
+    IF NEW.user_id IS NOT NULL THEN
+      EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE id = $1)', TG_ARGV[0]::oid::regclass)
+        INTO known USING NEW.user_id;
+      IF NOT known THEN NEW.user_id := NULL; END IF;
+    END IF;
+  ELSE
+    IF NEW.resolved_by IS NOT NULL THEN
+      EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE id = $1)', TG_ARGV[0]::oid::regclass)
+        INTO known USING NEW.resolved_by;
+      IF NOT known THEN NEW.resolved_by := NULL; END IF;
+    END IF;
   END IF;
   RETURN NEW;
 END
@@ -138,6 +143,7 @@ COMMENT ON FUNCTION forget_unknown_user() IS 'Trigger of link_user_profiles.';
 CREATE FUNCTION unlink_users(relation regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 DECLARE
   linked boolean;
@@ -156,6 +162,7 @@ CREATE FUNCTION link_users(relation regclass, column_name name, user_table regcl
 RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 BEGIN
   EXECUTE format('UPDATE %s t SET %I = NULL WHERE %I IS NOT NULL AND NOT EXISTS '

@@ -88,12 +88,13 @@ RETURNS uuid
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   INSERT INTO performance_alerts AS open (alert_type, severity, message, details, fingerprint,
-                                          occurrences, last_seen_at)
+                                          occurrences, created_at, last_seen_at)
   SELECT 'slow_query', slow_query_severity(s.duration_ms),
          format('Statement took %s ms: %s', round(s.duration_ms), left(s.query_text, 200)),
          jsonb_build_object('query_hash', s.query_hash, 'query', left(s.query_text, 1000),
                             'max_duration_ms', round(s.duration_ms), 'endpoint', s.endpoint),
-         'slow_query:' || s.query_hash, s.executions, s.last_execution
+         'slow_query:' || s.query_hash, s.executions, least(now(), s.last_execution),
+         s.last_execution
     FROM (SELECT raise_slow_query_alert.query_hash, raise_slow_query_alert.query_text,
                  raise_slow_query_alert.duration_ms, raise_slow_query_alert.executions,
                  raise_slow_query_alert.endpoint, raise_slow_query_alert.last_execution) s
@@ -125,7 +126,7 @@ RETURNS uuid
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT raise_slow_query_alert(query_hash(log_query_performance.query_text),
-                                normalize_query(log_query_performance.query_text),
+                                log_query_performance.query_text,
                                 log_query_performance.duration_ms, 1,
                                 log_query_performance.endpoint, now());
   INSERT INTO query_performance_logs (query_text, query_hash, duration_ms, user_id, endpoint,

@@ -19,11 +19,10 @@ namespace train_perf {
 // Texts of an event, each already bounded, masked and clipped at a character boundary.
 enum class EventField : uint8 {
   kQuery,
-  kTags,     // insides of tag comments, see core/tags.hpp
-  kMethod,   // request.method
-  kPath,     // request.path
-  kClaims,   // request.jwt.claims, JSON, possibly cut
-  kSubject,  // request.jwt.claim.sub
+  kTags,    // insides of tag comments, see core/tags.hpp
+  kMethod,  // request.method
+  kPath,    // request.path
+  kUser,    // UUID, from the request's JWT
   kApplication,
   kClient,  // address
   kError,
@@ -31,7 +30,7 @@ enum class EventField : uint8 {
   kParameters,  // a JSON object
   kPlan,        // JSON
 };
-inline constexpr int kEventFields = 12;
+inline constexpr int kEventFields = 11;
 
 using EventTexts = std::array<std::string_view, kEventFields>;
 

@@ -2,6 +2,7 @@
 
 #include "capture/parameters.hpp"
 #include "capture/plan.hpp"
+#include "core/claims.hpp"
 #include "core/error_text.hpp"
 #include "core/sql_text.hpp"
 #include "pg/settings.hpp"
@@ -16,7 +17,6 @@ namespace {
 
 constexpr Size kMaxTags = 2048;
 constexpr Size kMaxRequestText = 1024;
-constexpr Size kMaxClaims = 8192;
 constexpr Size kMaxMessage = 2048;
 constexpr Size kMaxContext = 4096;
 constexpr Size kErrorReserve = 16384;
@@ -59,11 +59,35 @@ std::string_view Trim(std::string_view text) noexcept {
   return text.substr(first, text.find_last_not_of(space) - first + 1);
 }
 
+// Tags of the client's statement, if this one runs inside it, and then of its own, which count
+// more.
+std::string_view CollectTags(const StatementSource& source) noexcept {
+  static char tags[kMaxTags];
+  Size length = 0;
+  const auto add = [&](const StatementSource& from) {
+    if (from.text == nullptr) return;
+    // The server's idea of where a statement begins may leave out the comments before it.
+    const std::string_view text =
+        StatementAt(from.text, static_cast<size_t>(Max(from.location, 0)));
+    const Size separator = length > 0 ? 1 : 0;
+    if (length + separator >= kMaxTags) return;
+    const Size added =
+        CopyTagComments(text, tags + length + separator, kMaxTags - length - separator);
+    if (added == 0) return;
+    if (separator > 0) tags[length] = ',';
+    length += separator + added;
+  };
+  const StatementSource* client = ClientSource();
+  if (client != nullptr && client->text != source.text) add(*client);
+  add(source);
+  return {tags, length};
+}
+
 // Sets text, hash and tags; says whether values of this statement may be shown at all.
 bool CollectQuery(const Statement& statement, EventTexts* texts, Md5Digest* hash) noexcept {
   static Buffer<kMaxStatementText> text;
-  static Buffer<kMaxTags> tags;
   const std::string_view sql = statement.source.View();
+  At(texts, EventField::kTags) = CollectTags(statement.source);
   if (sql.empty()) {  // its memory is gone: what the table knows
     const int length = statements->FindText(statement.key, text.data(), hash);
     At(texts, EventField::kQuery) = {text.data(), static_cast<size_t>(Max(length, 0))};
@@ -71,12 +95,11 @@ bool CollectQuery(const Statement& statement, EventTexts* texts, Md5Digest* hash
   }
   const NormalizedSql normalized = NormalizeSql(sql, text.data(), kMaxStatementText);
   *hash = normalized.hash;
-  const bool literal =
-      settings::log_literal_text && !statement.utility && !normalized.mentions_secret;
-  At(texts, EventField::kQuery) = literal ? Clip(Trim(sql), kMaxStatementText)
-                                          : text.Clipped(normalized.length, normalized.truncated);
-  At(texts, EventField::kTags) = {tags.data(), CopyTagComments(sql, tags.data(), kMaxTags)};
-  return !normalized.mentions_secret;
+  const bool secret = normalized.mentions_secret || MentionsSecret(sql);
+  At(texts, EventField::kQuery) = settings::log_literal_text && !statement.utility && !secret
+                                      ? Clip(Trim(sql), kMaxStatementText)
+                                      : text.Clipped(normalized.length, normalized.truncated);
+  return !secret;
 }
 
 // The address of the client, numeric, without an IPv6 zone; empty over a local socket.
@@ -98,32 +121,47 @@ std::string_view ClientAddress() noexcept {
   return address;
 }
 
+// PostgREST passes the claims as a whole, or (older ones) each in a setting of its own.
+std::string_view RequestUser() noexcept {
+  const std::string_view subject = FindSubject(Setting("request.jwt.claims"));
+  if (!subject.empty()) return subject;
+  const std::string_view legacy = Setting("request.jwt.claim.sub");
+  return IsUuid(legacy) ? legacy : std::string_view();
+}
+
 void CollectRequest(EventTexts* texts) noexcept {
   At(texts, EventField::kMethod) = Clip(Setting("request.method"), kMaxRequestText);
   At(texts, EventField::kPath) = Clip(Setting("request.path"), kMaxRequestText);
-  At(texts, EventField::kClaims) = Clip(Setting("request.jwt.claims"), kMaxClaims);
-  At(texts, EventField::kSubject) = Clip(Setting("request.jwt.claim.sub"), kMaxRequestText);
+  At(texts, EventField::kUser) = RequestUser();
   if (application_name != nullptr) At(texts, EventField::kApplication) = application_name;
   At(texts, EventField::kClient) = ClientAddress();
 }
 
-bool IsDataException(int sqlstate) noexcept {
-  return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION;
+// Their messages quote what they complain about.
+bool QuotesValues(int sqlstate) noexcept {
+  return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_DATA_EXCEPTION ||
+         sqlstate == ERRCODE_SYNTAX_ERROR;
 }
 
-void CollectError(const Statement& statement, const ErrorData& error, bool literal,
+void CollectError(const Statement& statement, const ErrorData& error, bool secret,
                   EventTexts* texts) noexcept {
   static Buffer<kMaxMessage> message;
   static Buffer<kMaxContext> context;
   const std::string_view said = error.message != nullptr ? error.message : "";
   const std::string_view where = error.context != nullptr ? error.context : "";
+  const bool literal =
+      settings::log_literal_text && !secret && !MentionsSecret(said) && !MentionsSecret(where);
   if (literal) {
     At(texts, EventField::kError) = Clip(said, kMaxMessage);
     At(texts, EventField::kContext) = Clip(where, kMaxContext);
     return;
   }
-  Size length = MaskErrorMessage(said, statement.source.View(), IsDataException(error.sqlerrcode),
-                                 message.data(), kMaxMessage);
+  // A syntax error in a statement with a secret may quote it, as if it were a word of the
+  // statement.
+  const bool may_quote_secret = secret && error.sqlerrcode == ERRCODE_SYNTAX_ERROR;
+  const std::string_view known = may_quote_secret ? std::string_view() : statement.source.View();
+  Size length =
+      MaskErrorMessage(said, known, QuotesValues(error.sqlerrcode), message.data(), kMaxMessage);
   At(texts, EventField::kError) = message.Clipped(length, length == kMaxMessage);
   length = MaskErrorContext(where, context.data(), kMaxContext);
   At(texts, EventField::kContext) = context.Clipped(length, length == kMaxContext);
@@ -135,12 +173,15 @@ void CollectEventTexts(const Statement& statement, const Outcome& outcome, Event
                        Md5Digest* hash) {
   const bool shows_values = CollectQuery(statement, texts, hash);
   CollectRequest(texts);
-  if (outcome.error != nullptr)
-    CollectError(statement, *outcome.error, shows_values && settings::log_literal_text, texts);
-  if (shows_values && settings::log_parameters)
-    At(texts, EventField::kParameters) = ParametersAsJson(outcome.params);
-  if (settings::log_plan && outcome.query != nullptr && outcome.execution.sqlstate == 0)
+  if (outcome.error != nullptr) CollectError(statement, *outcome.error, !shows_values, texts);
+  if (shows_values && settings::log_parameters) {
+    At(texts, EventField::kParameters) =
+        ParametersAsJson(outcome.params, outcome.execution.sqlstate != 0);
+  }
+  if (shows_values && settings::log_plan && outcome.query != nullptr &&
+      outcome.execution.sqlstate == 0) {
     At(texts, EventField::kPlan) = PlanAsJson(outcome.query);
+  }
 }
 
 void ReserveErrorMemory() {

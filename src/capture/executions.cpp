@@ -35,10 +35,12 @@ OpenExecution* TakeUnused() noexcept {
   return taken;
 }
 
-// The query's memory may be gone: its text is taken from the table.
-void RecordAbandoned(OpenExecution* execution) {
+// The query's memory may be gone. Only a client's portal still has its text when a transaction
+// aborts; else the table knows it.
+void RecordAbandoned(OpenExecution* execution, bool aborting) {
   if (!execution->ran || execution->recorded) return;
-  execution->statement.source.text = nullptr;
+  const bool has_text = aborting && execution->statement.key.toplevel && MyBackendType == B_BACKEND;
+  if (!has_text) execution->statement.source.text = nullptr;
   execution->outcome.params = nullptr;
   RecordEnd(&execution->statement, execution->outcome);
 }
@@ -74,9 +76,9 @@ void Close(OpenExecution* execution) noexcept {
   unused = execution;
 }
 
-void CloseAll() {
+void CloseAll(bool aborting) {
   while (open != nullptr) {
-    RecordAbandoned(open);
+    RecordAbandoned(open, aborting);
     Close(open);
   }
 }
@@ -86,7 +88,7 @@ void CloseOf(SubTransactionId subtransaction) {
   while (execution != nullptr) {
     OpenExecution* next = execution->next;
     if (execution->subtransaction == subtransaction) {
-      RecordAbandoned(execution);
+      RecordAbandoned(execution, true);
       Close(execution);
     }
     execution = next;

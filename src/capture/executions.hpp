@@ -24,7 +24,7 @@ OpenExecution* Find(const QueryDesc* query) noexcept;
 void Close(OpenExecution* execution) noexcept;
 
 // Executions whose (sub)transaction ended without ending them: they are recorded as they are.
-void CloseAll();
+void CloseAll(bool aborting);
 void CloseOf(SubTransactionId subtransaction);
 void HandOver(SubTransactionId from, SubTransactionId to) noexcept;
 

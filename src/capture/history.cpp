@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "capture/capture.hpp"
-#include "capture/log.hpp"
 #include "pg/boundary.hpp"
 #include "pg/text.hpp"
 
@@ -58,8 +57,6 @@ void PutRow(ReturnSetInfo* result, const StatementSnapshot& statement, const std
   tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 }
 
-bool IsCollector() noexcept { return log_batch::size != 0; }
-
 }  // namespace
 
 void FillPendingStatistics(ReturnSetInfo* result) {
@@ -75,11 +72,13 @@ void FillPendingStatistics(ReturnSetInfo* result) {
     const Counters& part = statement->pending;
     if (part.calls == 0 && part.errors == 0 && part.plan_ns == 0) continue;
     const std::string histogram = statement->pending_histogram.Encode();
-    if (IsCollector())
+    if (history_batch::remembered)
       written.push_back({{i, statement->generation, statement->key, part}, histogram});
     CallPg([&] { PutRow(result, *statement, histogram, since); });
   }
 }
+
+bool history_batch::remembered = false;
 
 void history_batch::Done() noexcept {
   for (const Written& row : written) {

@@ -10,6 +10,7 @@ namespace train_perf {
 void FillPendingStatistics(ReturnSetInfo* result);
 
 namespace history_batch {
+extern bool remembered;  // in the collector: rows that are read are going to be written
 void Done() noexcept;
 }  // namespace history_batch
 

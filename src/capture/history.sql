@@ -155,11 +155,13 @@ COMMENT ON FUNCTION get_query_stats(timestamptz, timestamptz) IS
 -- Partitions of one day each.
 
 CREATE FUNCTION maintain_partitions_of(parent regclass, keep interval,
-                                       at timestamptz DEFAULT clock_timestamp())
+                                       at timestamptz DEFAULT clock_timestamp(),
+                                       most integer DEFAULT NULL)
 RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET timezone = 'UTC'
+SET lock_timeout = '100ms'
 AS $$
 DECLARE
   table_schema name;
@@ -186,11 +188,14 @@ BEGIN
 
   EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING date_trunc('day', at - keep);
 
+  -- A statement that reads the table waits for its partitions behind the table itself, as we do; and
+  -- whoever asks for one change at a time never waits while it holds what such a reader needs.
   FOR day IN EXECUTE format(
     'SELECT date_trunc(''day'', $1) UNION SELECT date_trunc(''day'', $1) + interval ''1 day'' '
     'UNION SELECT date_trunc(''day'', %I) FROM %s WHERE %I < $1 + interval ''2 days'' ORDER BY 1',
     key, spare, key) USING at
   LOOP
+    EXIT WHEN changed >= most;
     part := format('%s_p%s', table_name, to_char(day, 'YYYYMMDD'));
     CONTINUE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                            WHERE n.nspname = table_schema AND c.relname = part);
@@ -226,26 +231,41 @@ BEGIN
        AND c.relname ~ '_p\d{8}$'
        AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= at - keep
   LOOP
+    EXIT WHEN changed >= most;
     EXECUTE format('DROP TABLE %s', part_id);
     changed := changed + 1;
   END LOOP;
   RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz) IS
+COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz, integer) IS
   'Makes the partitions of today, tomorrow and of days with rows in the default partition, and drops '
-  'those older than `keep`. Returns how many it made or dropped.';
+  'those older than `keep`; at most `most` of both. Waits 100 ms for a lock. Returns how many it made '
+  'or dropped.';
 
-CREATE FUNCTION maintain_partitions() RETURNS integer
+CREATE FUNCTION maintain_log_partitions() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT maintain_partitions_of('query_performance_logs'::regclass,
+                                coalesce(current_setting('train_perf.log_retention', true),
+                                         '7d')::interval,
+                                most => 1);
+END;
+COMMENT ON FUNCTION maintain_log_partitions() IS
+  'Makes or drops one partition of the log as train_perf.log_retention says; the collector''s work, '
+  'repeated until it returns 0.';
+
+CREATE FUNCTION maintain_history_partitions() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   DELETE FROM query_texts t
-   WHERE t.last_seen < now() - current_setting('train_perf.retention')::interval - interval '2 days';
-  SELECT maintain_partitions_of('query_performance_logs'::regclass,
-                                current_setting('train_perf.log_retention')::interval) +
-         maintain_partitions_of('query_stats_history'::regclass,
-                                current_setting('train_perf.retention')::interval);
+   WHERE t.last_seen < now() - interval '2 days' -
+                       coalesce(current_setting('train_perf.retention', true), '35d')::interval;
+  SELECT maintain_partitions_of('query_stats_history'::regclass,
+                                coalesce(current_setting('train_perf.retention', true),
+                                         '35d')::interval,
+                                most => 1);
 END;
-COMMENT ON FUNCTION maintain_partitions() IS
-  'Makes and drops the partitions of the log and the history as the retention settings say; the '
-  'collector''s work. Returns how many it made or dropped.';
+COMMENT ON FUNCTION maintain_history_partitions() IS
+  'Makes or drops one partition of the history as train_perf.retention says; the collector''s work, '
+  'repeated until it returns 0.';

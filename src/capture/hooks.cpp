@@ -9,6 +9,7 @@
 #include "capture/event_texts.hpp"
 #include "capture/executions.hpp"
 #include "capture/statement.hpp"
+#include "core/sql_text.hpp"
 #include "pg/clock.hpp"
 #include "pg/settings.hpp"
 
@@ -44,19 +45,22 @@ emit_log_hook_type previous_emit_log = nullptr;
 bool suppressed = false;
 int nesting_level = 0;  // statements that run around the current one
 
-// Something that is being measured right now; they lie on the C stack, innermost first.
+// Something that runs right now; they lie on the C stack, innermost first.
 struct Active {
   Active* outer;
-  Statement* statement;
+  Statement* statement;      // nullptr: not recorded
   OpenExecution* execution;  // nullptr for planning and utility statements
+  bool vehicle;              // another statement is recorded in its place
   uint64 start_ns;
 };
 Active* active = nullptr;
 
-uint64 last_end_ns = 0;                // when a client's statement was last recorded
-StatementKey last_key{};               // which one
+uint64 last_end_ns = 0;   // when a client's statement was last recorded
+StatementKey last_key{};  // which one
+StatementSource last_source{};
 TimestampTz last_statement_start = 0;  // and the start of the message that it came with
 uint64 failures_recorded = 0;
+uint64 pieces_measured = 0;      // of recorded executions
 bool error_is_recorded = false;  // the error that emit_log_hook will see next
 
 struct {
@@ -68,6 +72,7 @@ struct {
 // The last planning of this backend, until an execution claims it.
 struct {
   int64 query_id;
+  TimestampTz message;
   uint64 ns;
 } planning = {};
 
@@ -80,10 +85,26 @@ bool Tracks(int level) noexcept {
   return IsOn() && (level == 0 || settings::track == settings::kTrackAll);
 }
 
-// Statements of deferred triggers run at commit outside any portal: no client sent them.
+// Deferred triggers fire at commit, when no statement runs: what they run no client sent.
 int LevelNow() noexcept {
-  if (nesting_level == 0 && ActivePortal == nullptr && MyBackendType == B_BACKEND) return 1;
+  if (nesting_level == 0 && DatumGetInt32(pg_trigger_depth(nullptr)) > 0) return 1;
   return nesting_level;
+}
+
+// Whatever else runs outside any portal is no client's either (triggers on login).
+int ExecutorLevelNow() noexcept {
+  if (nesting_level == 0 && ActivePortal == nullptr && MyBackendType == B_BACKEND) return 1;
+  return LevelNow();
+}
+
+// The query of a cursor does not know where it stands in the string, its DECLARE does.
+StatementSource SourceOf(const char* text, int location, int length) noexcept {
+  const bool unknown = location <= 0 && length == 0;
+  if (unknown && active != nullptr && active->vehicle && active->statement != nullptr &&
+      active->statement->source.text == text) {
+    return active->statement->source;
+  }
+  return {text, location, length};
 }
 
 Statement MakeStatement(int64 query_id, const StatementSource& source, int level, bool utility) {
@@ -104,6 +125,7 @@ void NoteEnd(const Statement& statement) noexcept {
   if (!statement.key.toplevel) return;
   last_end_ns = NowNs();
   last_key = statement.key;
+  last_source = statement.source;
   last_statement_start = GetCurrentStatementStartTimestamp();
 }
 
@@ -131,29 +153,49 @@ void RecordFailure(Statement* statement, Outcome outcome) {
   if (statement->key.toplevel) error_is_recorded = true;
 }
 
-void RecordFailureOf(Statement* statement, uint64 duration_ns) {
+void RecordFailureOf(Statement* statement, uint64 duration_ns,
+                     const ParamListInfoData* params = nullptr) {
   Outcome outcome{};
+  outcome.params = params;
   outcome.execution.duration_ns = duration_ns;
   outcome.execution.started = GetCurrentStatementStartTimestamp();
   RecordFailure(statement, outcome);
 }
 
-// A statement that failed where no hook measured it: the text is what the client sent.
+// Of all that the client sent in one string, the statement that an error is about: where it points
+// to, else what follows the last one that ended, else the first. Empty if nothing follows.
+std::string_view FailedText(const ErrorData& error, bool same_message) noexcept {
+  if (debug_query_string == nullptr) return {};
+  const std::string_view text(debug_query_string);
+  if (error.cursorpos > 0) {
+    return StatementAt(text, static_cast<size_t>(pg_mbcharcliplen(
+                                 text.data(), static_cast<int>(text.size()), error.cursorpos - 1)));
+  }
+  if (!same_message || last_source.text != debug_query_string) return StatementAt(text, 0);
+  if (last_source.length == 0) return {};
+  const auto end = static_cast<size_t>(Max(last_source.location, 0) + last_source.length);
+  return end < text.size() ? StatementAt(text, end + 1) : std::string_view();
+}
+
+// A statement that failed where no hook measured it: in parsing, binding or committing.
 void RecordUnmeasured(const ErrorData& error) {
   Outcome outcome{};
   outcome.execution.duration_ns = UnmeasuredNs();
   outcome.execution.started = GetCurrentStatementStartTimestamp();
   outcome.execution.sqlstate = error.sqlerrcode;
   outcome.error = &error;
-  Statement statement = MakeStatement(0, {debug_query_string, -1, 0}, 0, true);
-  // No position in the text and a statement of this message has succeeded: its commit failed.
-  const bool commit_failed = last_statement_start == GetCurrentStatementStartTimestamp() &&
-                             error.cursorpos <= 0 && last_key.database == MyDatabaseId;
-  if (commit_failed) {
+  const bool same_message = last_statement_start == GetCurrentStatementStartTimestamp() &&
+                            last_key.database == MyDatabaseId;
+  const std::string_view text = FailedText(error, same_message);
+  Statement statement = MakeStatement(0, {}, 0, true);
+  if (same_message && text.empty()) {  // the last statement has succeeded, and its commit failed
     statement.key = last_key;
-    statement.source.text = nullptr;  // the table knows it; the client may have sent several
+    // After Sync the text is gone; then the table knows it.
+    if (last_source.text == debug_query_string) statement.source = last_source;
     LogLateError(statement, outcome);
-  } else if (debug_query_string != nullptr) {
+  } else if (!text.empty()) {
+    const auto location = static_cast<int>(text.data() - debug_query_string);
+    statement.source = {debug_query_string, location, static_cast<int>(text.size())};
     RecordEnd(&statement, outcome);
     NoteEnd(statement);
   }
@@ -168,7 +210,7 @@ void RecordTermination() {
   error.message = termination.message;
   if (active == nullptr && debug_query_string != nullptr) RecordUnmeasured(error);
   for (; active != nullptr; active = active->outer) {
-    if (active->statement == nullptr) continue;
+    if (active->statement == nullptr || (active->vehicle && active->execution == nullptr)) continue;
     Outcome outcome{};
     if (active->execution != nullptr) outcome = active->execution->outcome;
     outcome.execution.duration_ns += NowNs() - active->start_ns;
@@ -194,7 +236,9 @@ void OnBackendExit(int, Datum) {
 void OnLogMessage(ErrorData* error) {
   static bool entered = false;
   if (previous_emit_log != nullptr) previous_emit_log(error);
-  if (entered || error->elevel < ERROR || MyBackendType != B_BACKEND || !IsOn()) return;
+  if (entered || error->elevel < ERROR || error->elevel >= PANIC || MyBackendType != B_BACKEND ||
+      !IsOn())
+    return;
   entered = true;
   if (error->elevel >= FATAL) {
     termination.sqlstate = error->sqlerrcode;
@@ -208,15 +252,15 @@ void OnLogMessage(ErrorData* error) {
   entered = false;
 }
 
-// Calls run() as what is being measured, one level deeper if it is a statement of its own. After an
-// error fail() is called, everything is as before and the error goes on. Returns when run() began.
+// Calls run() as what runs right now, one level deeper unless it is a vehicle. After an error
+// everything is as before, fail() is called and the error goes on. Returns when run() began.
 template <typename Run, typename Fail>
-[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, bool deeper,
+[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, bool vehicle,
                               Run&& run, Fail&& fail) {
-  Active self{active, statement, execution, statement != nullptr ? NowNs() : 0};
+  Active self{active, statement, execution, vehicle, statement != nullptr ? NowNs() : 0};
   const int level = nesting_level;
   active = &self;
-  if (deeper) ++nesting_level;
+  if (!vehicle) ++nesting_level;
   PG_TRY();
   { run(); }
   PG_CATCH();
@@ -236,11 +280,12 @@ template <typename Run, typename Fail>
 
 PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
                     ParamListInfo params) {
-  const bool tracked = Tracks(nesting_level);
+  const int level = LevelNow();
+  const bool tracked = Tracks(level);
   if (tracked) WatchBackendExit();
   Statement statement =
       MakeStatement(static_cast<int64>(parse->queryId),
-                    {query_string, parse->stmt_location, parse->stmt_len}, nesting_level, false);
+                    SourceOf(query_string, parse->stmt_location, parse->stmt_len), level, false);
   PlannedStmt* plan = nullptr;
   const auto run = [&] {
     plan = previous_planner != nullptr
@@ -249,18 +294,22 @@ PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
   };
   // Functions that the planner evaluates are nested in the statement.
   const uint64 start_ns =
-      Nest(tracked ? &statement : nullptr, nullptr, true, run, [&](uint64 begun) {
-        if (tracked) RecordFailureOf(&statement, NowNs() - begun);
+      Nest(tracked ? &statement : nullptr, nullptr, false, run, [&](uint64 begun) {
+        if (tracked) RecordFailureOf(&statement, NowNs() - begun, params);
       });
   if (!tracked) return plan;
-  planning = {static_cast<int64>(parse->queryId), NowNs() - start_ns};
-  if (settings::track_planning && Identify(&statement))
+  planning = {static_cast<int64>(parse->queryId), GetCurrentStatementStartTimestamp(),
+              NowNs() - start_ns};
+  if (settings::track_planning && Identify(&statement)) {
     statements->RecordPlanning(statement.key, statement.source, planning.ns);
+  }
   return plan;
 }
 
 uint64 ClaimPlanning(int64 query_id) noexcept {
-  const uint64 ns = planning.query_id == query_id ? planning.ns : 0;
+  const bool same = query_id != 0 && planning.query_id == query_id &&
+                    planning.message == GetCurrentStatementStartTimestamp();
+  const uint64 ns = same ? planning.ns : 0;
   planning = {};
   return ns;
 }
@@ -276,25 +325,29 @@ void Start(QueryDesc* query, int flags) {
 }
 
 void OnExecutorStart(QueryDesc* query, int flags) {
-  const int level = LevelNow();
+  const int level = ExecutorLevelNow();
   const PlannedStmt* plan = query->plannedstmt;
-  Statement statement = MakeStatement(
-      QueryIdOf(plan), {query->sourceText, plan->stmt_location, plan->stmt_len}, level, false);
-  if (!Tracks(level) || (flags & EXEC_FLAG_EXPLAIN_ONLY) != 0 || !Identify(&statement)) {
-    Start(query, flags);
-    return;
-  }
-  WatchBackendExit();
+  Statement statement =
+      MakeStatement(QueryIdOf(plan),
+                    SourceOf(query->sourceText, plan->stmt_location, plan->stmt_len), level, false);
+  const bool tracked =
+      Tracks(level) && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && Identify(&statement);
+  if (tracked) WatchBackendExit();
+  // Functions that partition pruning evaluates are nested in the statement.
   Nest(
-      &statement, nullptr, false, [&] { Start(query, flags); },
-      [&](uint64 begun) { RecordFailureOf(&statement, NowNs() - begun); });
+      tracked ? &statement : nullptr, nullptr, false, [&] { Start(query, flags); },
+      [&](uint64 begun) {
+        if (tracked) RecordFailureOf(&statement, NowNs() - begun, query->params);
+      });
+  if (!tracked) return;
   OpenExecution* execution = executions::Open(query, statement);
   if (execution != nullptr) execution->outcome.plan_ns = ClaimPlanning(QueryIdOf(plan));
 }
 
 void RecordSuccess(OpenExecution* execution) {
-  execution->outcome.query = execution->query;
-  RecordEnd(&execution->statement, execution->outcome);
+  Outcome outcome = execution->outcome;
+  outcome.query = execution->query;  // alive now, which it need not be at an abort
+  RecordEnd(&execution->statement, outcome);
   execution->recorded = true;
   NoteEnd(execution->statement);
 }
@@ -319,7 +372,7 @@ template <typename Run>
 void Measure(OpenExecution* execution, Run&& run) {
   const Usage before = execution != nullptr ? Usage::Now() : Usage{};
   Statement* statement = execution != nullptr ? &execution->statement : nullptr;
-  const uint64 start_ns = Nest(statement, execution, true, run, [&](uint64 begun) {
+  const uint64 start_ns = Nest(statement, execution, false, run, [&](uint64 begun) {
     if (execution == nullptr) return;
     execution->outcome.AddPiece(before, begun);
     if (!execution->recorded) RecordFailure(&execution->statement, execution->outcome);
@@ -328,10 +381,16 @@ void Measure(OpenExecution* execution, Run&& run) {
   if (execution == nullptr) return;
   execution->outcome.AddPiece(before, start_ns);
   execution->ran = true;
+  ++pieces_measured;
 }
 
 void OnExecutorRun(TRAIN_PERF_RUN_PARAMS) {
   OpenExecution* execution = executions::Find(query_desc);
+  if (execution != nullptr && execution->recorded && ScanDirectionIsNoMovement(direction)) {
+    Measure(nullptr, [&] { Run(TRAIN_PERF_RUN_ARGS); });
+    ++pieces_measured;
+    return;
+  }
   if (execution != nullptr && execution->recorded) {  // rewound and run again: another execution
     execution->recorded = false;
     execution->outcome.execution = {};
@@ -377,8 +436,8 @@ void OnExecutorEnd(QueryDesc* query) {
 
 // --- Utility statements -----------------------------------------------------------------------
 
-// These run or hold another statement, which is recorded in their place; they themselves only when
-// they fail before it.
+// These run or hold another statement, which is recorded in their place; they themselves if they
+// fail before it, or if what they run is not recorded (FETCH from a cursor that a function opened).
 bool IsVehicle(const Node* statement) noexcept {
   switch (nodeTag(statement)) {
     case T_ExecuteStmt:
@@ -421,20 +480,24 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
     RunUtility(plan, query_string, read_only_tree, context, params, environment, dest, completion);
   };
   const bool vehicle = IsVehicle(plan->utilityStmt);
+  const bool holds_only = IsA(plan->utilityStmt, DeclareCursorStmt);
   const int level = LevelNow();
-  const bool tracked = settings::track_utility && Tracks(level);
+  const bool visible = Tracks(level);
+  const bool tracked = visible && settings::track_utility;
   // The plan may be gone afterwards (ROLLBACK): what is needed of it is copied before.
   Statement statement =
       MakeStatement(0, {query_string, plan->stmt_location, plan->stmt_len}, level, true);
-  if (tracked) WatchBackendExit();
+  if (visible) WatchBackendExit();
   const Usage before = Usage::Now();
   const uint64 failures_before = failures_recorded;
+  const uint64 pieces_before = pieces_measured;
   const uint64 start_ns =
-      Nest(tracked && !vehicle ? &statement : nullptr, nullptr, !vehicle, run, [&](uint64 begun) {
-        if (!tracked || (vehicle && failures_recorded != failures_before)) return;
-        RecordFailureOf(&statement, vehicle ? UnmeasuredNs() : NowNs() - begun);
+      Nest(visible ? &statement : nullptr, nullptr, vehicle, run, [&](uint64 begun) {
+        if (vehicle && failures_recorded != failures_before) return;
+        if (tracked) RecordFailureOf(&statement, NowNs() - begun, params);
+        if (visible && level == 0) error_is_recorded = true;  // or is not wanted
       });
-  if (!tracked || vehicle) return;
+  if (!tracked || holds_only || (vehicle && pieces_measured != pieces_before)) return;
   Outcome outcome{};
   outcome.AddPiece(before, start_ns);
   outcome.execution.started = GetCurrentStatementStartTimestamp();
@@ -449,11 +512,11 @@ void OnTransactionEnd(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_ABORT:
       error_is_recorded = false;
-      executions::CloseAll();
+      executions::CloseAll(true);
       break;
     case XACT_EVENT_COMMIT:
     case XACT_EVENT_PREPARE:
-      executions::CloseAll();
+      executions::CloseAll(false);
       break;
     default:
       break;
@@ -463,6 +526,7 @@ void OnTransactionEnd(XactEvent event, void*) {
 void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent,
                          void*) {
   if (event == SUBXACT_EVENT_ABORT_SUB) {
+    error_is_recorded = false;
     executions::CloseOf(self);
   } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
     executions::HandOver(self, parent);
@@ -476,6 +540,14 @@ void Install(Hook* slot, Hook* previous, Hook ours) {
 }
 
 }  // namespace
+
+const StatementSource* ClientSource() noexcept {
+  const StatementSource* source = nullptr;
+  for (const Active* running = active; running != nullptr; running = running->outer) {
+    if (running->statement != nullptr) source = &running->statement->source;
+  }
+  return source;
+}
 
 void SuppressCapture() noexcept { suppressed = true; }
 

@@ -1,12 +1,13 @@
 #include "capture/log.hpp"
 
+#include <algorithm>
+#include <array>
 #include <optional>
 #include <string>
 
 #include "capture/capture.hpp"
 #include "core/tags.hpp"
 #include "pg/boundary.hpp"
-#include "pg/json.hpp"
 
 namespace train_perf {
 
@@ -57,12 +58,39 @@ bool IsValidText(std::string_view text) noexcept {
   return pg_verify_mbstr(GetDatabaseEncoding(), text.data(), static_cast<int>(text.size()), true);
 }
 
+// Settings that came with the connection were not checked by the server, and masking may have cut a
+// character: what is no text of this database is shown as ?.
+std::string Valid(const QueuedEvent& event, EventField field) {
+  std::string text = event.text(field);
+  if (IsValidText(text)) return text;
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return IS_HIGHBIT_SET(c) || c == 0; }, '?');
+  return text;
+}
+
 // What URL-decoding may have made of a tag is not always text of this database.
 Tags ValidTags(const QueuedEvent& event) {
   Tags tags = ParseTags(event.text(EventField::kTags));
   std::erase_if(
       tags, [](const auto& tag) { return !IsValidText(tag.first) || !IsValidText(tag.second); });
   return tags;
+}
+
+void AppendJsonString(std::string* json, std::string_view text) {
+  *json += '"';
+  for (const char c : text) {
+    if (c == '"' || c == '\\') {
+      *json += '\\';
+      *json += c;
+    } else if (static_cast<unsigned char>(c) < 0x20) {
+      std::array<char, 8> code{};
+      snprintf(code.data(), code.size(), "\\u%04x", static_cast<unsigned char>(c));
+      *json += code.data();
+    } else {
+      *json += c;
+    }
+  }
+  *json += '"';
 }
 
 std::string TagsAsJson(const Tags& tags) {
@@ -79,32 +107,10 @@ std::string TagsAsJson(const Tags& tags) {
 
 std::string Endpoint(const QueuedEvent& event, const Tags& tags) {
   std::string endpoint = EndpointOf(tags);
-  if (!endpoint.empty() || event.text(EventField::kPath).empty()) return endpoint;
-  const std::string& method = event.text(EventField::kMethod);
-  return (method.empty() ? "" : method + " ") + event.text(EventField::kPath);
-}
-
-bool IsUuid(std::string_view text) noexcept {
-  if (text.size() != 36) return false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-    if (dash ? text[i] != '-' : isxdigit(static_cast<unsigned char>(text[i])) == 0) return false;
-  }
-  return true;
-}
-
-// The `sub` claim, which PostgREST passes in one of two ways, if it is a UUID.
-std::string UserId(const QueuedEvent& event) {
-  static std::string last_claims;
-  static std::string last_subject;
-  const std::string& claims = event.text(EventField::kClaims);
-  if (claims != last_claims) {
-    last_subject = CallPg([&] { return TopLevelJsonString(claims, "sub"); }).text;
-    last_claims = claims;
-  }
-  const std::string& subject =
-      claims.empty() || last_subject.empty() ? event.text(EventField::kSubject) : last_subject;
-  return IsUuid(subject) ? subject : std::string();
+  const std::string path = Valid(event, EventField::kPath);
+  if (!endpoint.empty() || path.empty()) return endpoint;
+  const std::string method = Valid(event, EventField::kMethod);
+  return (method.empty() ? "" : method + " ") + path;
 }
 
 std::string TextOf(PGFunction output, Datum value) {
@@ -122,9 +128,9 @@ void PutError(const QueuedEvent& event, Row* row) {
     row->Null();
     return;
   }
-  const std::string& message = event.text(EventField::kError);
+  const std::string message = Valid(event, EventField::kError);
   row->Text(message.empty() ? "error" : message);
-  row->TextOrNull(event.text(EventField::kContext));
+  row->TextOrNull(Valid(event, EventField::kContext));
 }
 
 void PutUsage(const EventHeader& header, Row* row) {
@@ -143,23 +149,23 @@ Row RowOf(const QueuedEvent& event) {
   const EventHeader& header = event.header;
   const Tags tags = ValidTags(event);
   Row row;
-  row.Text(event.text(EventField::kQuery));
+  row.Text(Valid(event, EventField::kQuery));
   row.Text(Md5Hex(header.hash).data());
   row.Number(header.duration_ns / 1000);
   row.Text(TextOf(timestamptz_out, TimestampTzGetDatum(header.finished)));
-  row.TextOrNull(UserId(event));
+  row.TextOrNull(Valid(event, EventField::kUser));
   row.TextOrNull(Endpoint(event, tags));
-  row.TextOrNull(event.text(EventField::kParameters));
+  row.TextOrNull(Valid(event, EventField::kParameters));
   PutError(event, &row);
   row.Text(std::to_string(header.query_id));
   row.TextOrNull(UserName(header.user));
-  row.TextOrNull(event.text(EventField::kApplication));
-  row.TextOrNull(event.text(EventField::kClient));
+  row.TextOrNull(Valid(event, EventField::kApplication));
+  row.TextOrNull(Valid(event, EventField::kClient));
   row.TextOrNull(header.sqlstate != 0 ? unpack_sql_state(header.sqlstate) : "");
   PutUsage(header, &row);
   row.TextOrNull(TraceIdOf(FindTag(tags, "traceparent")));
   row.TextOrNull(TagsAsJson(tags));
-  row.TextOrNull(event.text(EventField::kPlan));
+  row.TextOrNull(Valid(event, EventField::kPlan));
   return row;
 }
 

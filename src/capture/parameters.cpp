@@ -1,5 +1,7 @@
 #include "capture/parameters.hpp"
 
+#include "pg/boundary.hpp"
+
 extern "C" {
 #include "catalog/pg_type.h"
 #include "utils/date.h"
@@ -128,24 +130,34 @@ void PutPair(JsonText* json, int position, const ParamExternData& param) noexcep
 
 }  // namespace
 
-std::string_view ParametersAsJson(const ParamListInfoData* params) noexcept {
+std::string_view ParametersAsJson(const ParamListInfoData* params, bool handling_error) noexcept {
   static JsonText json;
   static MemoryContext scratch = nullptr;
   // Parameters of PL/pgSQL are computed on demand, which is not ours to do.
   if (params == nullptr || params->numParams == 0 || params->paramFetch != nullptr) return {};
-  if (scratch == nullptr) {
-    scratch =
-        AllocSetContextCreate(TopMemoryContext, "train_perf parameters", ALLOCSET_SMALL_SIZES);
+  const auto print = [&]() noexcept {
+    if (scratch == nullptr) {
+      scratch =
+          AllocSetContextCreate(TopMemoryContext, "train_perf parameters", ALLOCSET_SMALL_SIZES);
+    }
+    MemoryContextSwitchTo(scratch);
+    json.length = 0;
+    json.Put('{');
+    for (int i = 0; i < params->numParams && json.length + kLongestPair < kMaxJson; ++i) {
+      PutPair(&json, i + 1, params->params[i]);
+    }
+    json.Put('}');
+  };
+  const MemoryContext outer = CurrentMemoryContext;
+  bool printed = true;
+  if (handling_error) {
+    print();
+  } else {  // a value that cannot be printed must not fail the statement
+    printed = Succeeds(print);
   }
-  const MemoryContext outer = MemoryContextSwitchTo(scratch);
-  json.length = 0;
-  json.Put('{');
-  for (int i = 0; i < params->numParams && json.length + kLongestPair < kMaxJson; ++i)
-    PutPair(&json, i + 1, params->params[i]);
-  json.Put('}');
   MemoryContextSwitchTo(outer);
-  MemoryContextReset(scratch);
-  return {json.bytes, json.length};
+  if (scratch != nullptr) MemoryContextReset(scratch);
+  return printed ? std::string_view(json.bytes, json.length) : std::string_view();
 }
 
 }  // namespace train_perf

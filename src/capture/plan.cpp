@@ -1,5 +1,8 @@
 #include "capture/plan.hpp"
 
+#include "core/error_text.hpp"
+#include "pg/settings.hpp"
+
 namespace train_perf {
 
 namespace {
@@ -23,7 +26,8 @@ StringInfo Explain(QueryDesc* query) {
 }  // namespace
 
 std::string_view PlanAsJson(QueryDesc* query) {
-  if (query->estate == nullptr || query->planstate == nullptr || IsInParallelMode()) return {};
+  if (!IsTransactionState() || IsInParallelMode()) return {};
+  if (query->estate == nullptr || query->planstate == nullptr) return {};
   const MemoryContext outer = CurrentMemoryContext;
   const ResourceOwner owner = CurrentResourceOwner;
   StringInfo volatile plan = nullptr;
@@ -36,7 +40,9 @@ std::string_view PlanAsJson(QueryDesc* query) {
   }
   PG_CATCH();
   {
+    const bool meant_for_user = ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION;
     MemoryContextSwitchTo(outer);
+    if (meant_for_user) PG_RE_THROW();  // a cancel request, not a failure of ours
     FlushErrorState();
     RollbackAndReleaseCurrentSubTransaction();
     plan = nullptr;
@@ -45,7 +51,8 @@ std::string_view PlanAsJson(QueryDesc* query) {
   MemoryContextSwitchTo(outer);
   CurrentResourceOwner = owner;
   if (plan == nullptr || plan->len > kMaxPlan) return {};
-  return {plan->data, static_cast<size_t>(plan->len)};
+  const auto length = static_cast<size_t>(plan->len);
+  return {plan->data, settings::log_literal_text ? length : MaskPlan(plan->data, length)};
 }
 
 }  // namespace train_perf

@@ -1,4 +1,4 @@
-// The plan of an execution as JSON.
+// The plan of an execution as JSON, without literals unless train_perf.log_literal_text is on.
 #pragma once
 
 #include <string_view>

@@ -35,6 +35,10 @@ struct Outcome {
   void AddPiece(const Usage& before, uint64 start_ns) noexcept;
 };
 
+// The statement that the client sent and that runs right now, around whatever else does; nullptr if
+// there is none.
+const StatementSource* ClientSource() noexcept;
+
 // Gives the statement our own id where the server has none. False if it has no text either.
 bool Identify(Statement* statement) noexcept;
 

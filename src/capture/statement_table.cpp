@@ -14,6 +14,7 @@ constexpr uint32 kBlocksPerStatement = 8;  // six octaves and 768 bytes of text 
 constexpr uint32 kMostUsage = 16;          // rounds of the sweep that a busy statement survives
 constexpr uint32 kSweepSteps = 256;        // entries looked at for one victim
 constexpr int kMostEvictions = 8;          // per statement that needs room
+constexpr size_t kMostText = 1 << 20;      // of a statement that is looked at
 constexpr uint64 kHeavyNs = 100 * UINT64CONST(1000000);
 
 uint32 HashOf(const StatementKey& key) noexcept {
@@ -29,7 +30,12 @@ uint32 HashOf(const StatementKey& key) noexcept {
 
 StatementKey EvictedRow(Oid database) noexcept { return {database, InvalidOid, 0, true}; }
 
-uint32 Entries(int max_statements) noexcept { return static_cast<uint32>(max_statements); }
+// Kept free of statements, so that there is room for the rows of evicted ones.
+constexpr uint32 kReservedRows = 64;
+
+uint32 Entries(int max_statements) noexcept {
+  return static_cast<uint32>(max_statements) + kReservedRows;
+}
 
 uint32 BucketCount(int max_statements) noexcept {
   return std::max<uint32>(StatementTable::kPartitions, std::bit_ceil(Entries(max_statements)));
@@ -39,11 +45,12 @@ uint32 BucketCount(int max_statements) noexcept {
 
 std::string_view StatementSource::View() const noexcept {
   if (text == nullptr) return {};
-  if (location < 0) return {text};
   std::string_view view(text);
-  if (static_cast<size_t>(location) > view.size()) return {};
-  view.remove_prefix(static_cast<size_t>(location));
-  return length > 0 ? view.substr(0, static_cast<size_t>(length)) : view;
+  const auto start = static_cast<size_t>(std::max(location, 0));
+  if (start > view.size()) return {};
+  view.remove_prefix(start);
+  if (location >= 0 && length > 0) view = view.substr(0, static_cast<size_t>(length));
+  return view.substr(0, kMostText);
 }
 
 Counters& Counters::operator+=(const Counters& other) noexcept {
@@ -289,12 +296,12 @@ void StatementTable::ReturnBlocks(uint32 chain) noexcept {
   pool()->Free(chain);
 }
 
-uint32 StatementTable::TakeEntry() noexcept {
+uint32 StatementTable::TakeEntry(bool evicted_row) noexcept {
   for (int evictions = 0;; ++evictions) {
     {
       LockScope allocation(AllocationLock(), LW_EXCLUSIVE);
       const uint32 index = free_entry_;
-      if (index != BlockPool::kNone) {
+      if (free_entries_ > (evicted_row ? 0 : kReservedRows)) {
         free_entry_ = entries()[index].next;
         --free_entries_;
         return index;
@@ -353,7 +360,9 @@ uint32 StatementTable::StoreText(Entry* entry, const StatementSource& source) no
 }
 
 bool StatementTable::Insert(const StatementKey& key, const StatementSource& source) noexcept {
-  const uint32 index = TakeEntry();
+  if (source.text == nullptr) return false;  // nobody could tell what it was
+  EnsureEvictedRow(key.database);
+  const uint32 index = TakeEntry(false);
   if (index == BlockPool::kNone) return false;
   Entry* entry = &entries()[index];
   Clear(entry);
@@ -362,6 +371,19 @@ bool StatementTable::Insert(const StatementKey& key, const StatementSource& sour
   entry->text = StoreText(entry, source);
   if (!Link(index)) ReturnEntry(index);  // somebody else was faster: it is known now
   return true;
+}
+
+// Before the first statement of a database, so that evicting one always has where to add it up.
+void StatementTable::EnsureEvictedRow(Oid database) noexcept {
+  const StatementKey key = EvictedRow(database);
+  if (Update(key, -1, [](Entry*, Octave*) noexcept {})) return;
+  const uint32 index = TakeEntry(true);
+  if (index == BlockPool::kNone) return;
+  Entry* entry = &entries()[index];
+  Clear(entry);
+  entry->key = key;
+  entry->hash = HashOf(key);
+  if (!Link(index)) ReturnEntry(index);
 }
 
 bool StatementTable::Link(uint32 index) noexcept {
@@ -376,14 +398,19 @@ bool StatementTable::Link(uint32 index) noexcept {
   return true;
 }
 
-// Takes the entry out of its chain unless it is busy or has changed; then it is the caller's alone.
-bool StatementTable::Unlink(uint32 index) noexcept {
+// Takes the entry out of its chain unless it has changed or, without `wait`, is busy; then it is
+// the caller's alone.
+bool StatementTable::Unlink(uint32 index, bool wait) noexcept {
   Entry* entry = &entries()[index];
   const uint32 hash = entry->hash;
   LWLock* lock = PartitionLock(hash);
-  if (!LWLockConditionalAcquire(lock, LW_EXCLUSIVE)) return false;
+  if (wait) {
+    LWLockAcquire(lock, LW_EXCLUSIVE);
+  } else if (!LWLockConditionalAcquire(lock, LW_EXCLUSIVE)) {
+    return false;
+  }
   bool found = false;
-  if (entry->linked && entry->hash == hash && !entry->key.IsEvictedRow()) {
+  if (entry->linked && entry->hash == hash) {
     uint32* link = &buckets()[hash & (bucket_count_ - 1)];
     while (*link != BlockPool::kNone && *link != index) link = &entries()[*link].next;
     found = *link == index;
@@ -418,7 +445,7 @@ bool StatementTable::EvictOne() noexcept {
   for (int attempt = 0; attempt < kMostEvictions; ++attempt) {
     const uint32 victim = ChooseVictim();
     if (victim == BlockPool::kNone) return false;
-    if (!Unlink(victim)) continue;
+    if (!Unlink(victim, false)) continue;
     pg_atomic_fetch_add_u64(&evicted_, 1);
     MoveToEvictedRow(victim);
     return true;
@@ -445,8 +472,7 @@ void StatementTable::AbsorbOctaves(Entry* into, Entry* from) noexcept {
 
 void StatementTable::MoveToEvictedRow(uint32 victim) noexcept {
   Entry* from = &entries()[victim];
-  const StatementKey key = EvictedRow(from->key.database);
-  const auto absorb = [&](Entry* into, Octave*) noexcept {
+  Update(EvictedRow(from->key.database), -1, [&](Entry* into, Octave*) noexcept {
     const bool first = into->total.calls == 0;
     into->total += from->total;
     into->written += from->written;
@@ -457,17 +483,7 @@ void StatementTable::MoveToEvictedRow(uint32 victim) noexcept {
     into->last_seen = std::max(into->last_seen, from->last_seen);
     if (from->last_sqlstate != 0) into->last_sqlstate = from->last_sqlstate;
     AbsorbOctaves(into, from);
-  };
-  if (!Update(key, -1, absorb)) {
-    // The first of its database: it becomes the row itself, without its text.
-    ReturnBlocks(std::exchange(from->text, BlockPool::kNone));
-    from->text_length = 0;
-    from->text_hash = {};
-    from->key = key;
-    from->hash = HashOf(key);
-    if (Link(victim)) return;
-    Update(key, -1, absorb);
-  }
+  });
   ReturnEntry(victim);
 }
 
@@ -579,6 +595,14 @@ void StatementTable::Reset() noexcept {
   set_counting_since(GetCurrentTimestamp());
 }
 
+void StatementTable::Forget(Oid database) noexcept {
+  for (uint32 index = 0; index < capacity_; ++index) {
+    const Entry& entry = entries()[index];
+    if (!entry.linked || entry.key.database != database) continue;
+    if (Unlink(index, true)) ReturnEntry(index);
+  }
+}
+
 uint32 StatementTable::tracked() noexcept {
   uint32 count = 0;
   for (uint32 index = 0; index < capacity_; ++index) {
@@ -589,7 +613,8 @@ uint32 StatementTable::tracked() noexcept {
 }
 
 void StatementTable::Restore(const StatementSnapshot& snapshot) noexcept {
-  const uint32 index = TakeEntry();
+  if (!snapshot.key.IsEvictedRow()) EnsureEvictedRow(snapshot.key.database);
+  const uint32 index = TakeEntry(snapshot.key.IsEvictedRow());
   if (index == BlockPool::kNone) return;
   Entry* entry = &entries()[index];
   Clear(entry);
@@ -625,7 +650,9 @@ void StatementTable::Restore(const StatementSnapshot& snapshot) noexcept {
     octave(*block)->total[bucket % kSubBuckets] = total;
     octave(*block)->written[bucket % kSubBuckets] = static_cast<uint32>(total - pending);
   }
-  if (!Link(index)) ReturnEntry(index);
+  if (Link(index)) return;
+  // Only the evicted row can be there already, empty.
+  MoveToEvictedRow(index);
 }
 
 }  // namespace train_perf

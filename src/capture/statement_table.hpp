@@ -136,6 +136,8 @@ class StatementTable {
   void DiscardPending(Oid database) noexcept;
 
   void Reset() noexcept;
+  // Removes all of a database that was dropped.
+  void Forget(Oid database) noexcept;
 
   // Puts a saved entry back; only while the server starts, before anybody else looks.
   void Restore(const StatementSnapshot& snapshot) noexcept;
@@ -164,12 +166,13 @@ class StatementTable {
   bool Update(const StatementKey& key, int octave_needed, F&& change) noexcept;
   bool Insert(const StatementKey& key, const StatementSource& source) noexcept;
   uint32 StoreText(Entry* entry, const StatementSource& source) noexcept;
-  uint32 TakeEntry() noexcept;
+  void EnsureEvictedRow(Oid database) noexcept;
+  uint32 TakeEntry(bool evicted_row) noexcept;
   uint32 TakeBlocks(uint32 count) noexcept;
   void ReturnBlocks(uint32 chain) noexcept;
   void ReturnEntry(uint32 index) noexcept;
   bool Link(uint32 index) noexcept;
-  bool Unlink(uint32 index) noexcept;
+  bool Unlink(uint32 index, bool wait) noexcept;
   bool EvictOne() noexcept;
   uint32 ChooseVictim() noexcept;
   void MoveToEvictedRow(uint32 victim) noexcept;

@@ -69,9 +69,12 @@ bool WriteBytes(File* file, const std::string& bytes) {
   return file->Write(&size, sizeof(size)) && file->Write(bytes.data(), size);
 }
 
+// Far above anything that is written: a damaged size must not ask for gigabytes.
+constexpr uint32 kMostBytes = 1 << 20;
+
 bool ReadBytes(File* file, std::string* bytes) {
   uint32 size = 0;
-  if (!file->Read(&size, sizeof(size)) || size > MaxAllocSize) return false;
+  if (!file->Read(&size, sizeof(size)) || size > kMostBytes) return false;
   bytes->resize(size);
   return file->Read(bytes->data(), size);
 }

@@ -396,6 +396,23 @@ size_t WriteDataLine(std::string_view text, Writer& out) noexcept {
   return data + LengthOfValue(text.substr(data));
 }
 
+// Behind the literal that begins at `pos`, in a JSON string: quotes in it are doubled, and it ends
+// with the string at the latest.
+size_t EndOfQuotedInJson(std::string_view json, size_t pos) noexcept {
+  for (++pos; pos < json.size() && json[pos] != '"';) {
+    if (json[pos] == '\\') {
+      pos += 2;
+    } else if (json[pos] != '\'') {
+      ++pos;
+    } else if (pos + 1 < json.size() && json[pos + 1] == '\'') {
+      pos += 2;
+    } else {
+      return pos + 1;
+    }
+  }
+  return std::min(pos, json.size());
+}
+
 }  // namespace
 
 size_t MaskErrorMessage(std::string_view message, std::string_view sql, bool data_exception,
@@ -416,6 +433,39 @@ size_t MaskErrorContext(std::string_view context, char* buffer, size_t capacity)
     context.remove_prefix(WritePlainLine(context, out));
   }
   return out.length();
+}
+
+size_t MaskPlan(char* json, size_t length) noexcept {
+  const std::string_view text(json, length);
+  size_t to = 0;
+  char before = ' ';  // the byte before in the string, unmasked
+  bool in_string = false;
+  for (size_t pos = 0; pos < length;) {
+    const char c = text[pos];
+    if (in_string && c == '\'') {
+      pos = EndOfQuotedInJson(text, pos);
+      json[to++] = '?';
+      before = c;
+      continue;
+    }
+    if (in_string && IsDigit(c) && !IsNamePart(before)) {
+      while (pos < length && (IsNamePart(text[pos]) || text[pos] == '.')) ++pos;
+      json[to++] = '?';
+      before = c;
+      continue;
+    }
+    if (in_string && c == '\\' && pos + 1 < length) {
+      json[to++] = c;
+      before = text[pos + 1];
+      json[to++] = before;
+      pos += 2;
+      continue;
+    }
+    if (c == '"') in_string = !in_string;
+    json[to++] = before = c;
+    ++pos;
+  }
+  return to;
 }
 
 }  // namespace train_perf

@@ -27,4 +27,9 @@ size_t MaskErrorMessage(std::string_view message, std::string_view sql, bool dat
 // column a: "…"`, `JSON data, line 1: …`) becomes ?.
 size_t MaskErrorContext(std::string_view context, char* buffer, size_t capacity) noexcept;
 
+// A plan as EXPLAIN (FORMAT JSON) prints it, masked in place: in its strings, quoted literals and
+// numbers that are no part of a name become ?; estimates, which are JSON numbers, stay. Returns the
+// new length, which is not larger.
+size_t MaskPlan(char* json, size_t length) noexcept;
+
 }  // namespace train_perf

@@ -22,13 +22,90 @@ constexpr auto kPrefixKeywords = std::to_array<std::string_view>(
      "then",     "to",      "union",  "using",   "values", "when",    "where",  "while"});
 static_assert(std::is_sorted(kPrefixKeywords.begin(), kPrefixKeywords.end()));
 
-bool IsPrefixKeyword(const Token& token) noexcept {
+// Words that a parenthesis behind them does not make a call. Sorted.
+constexpr auto kApartKeywords = std::to_array<std::string_view>(
+    {"and",    "as",     "between", "by",        "case",   "check", "do",   "else",
+     "except", "filter", "from",    "having",    "if",     "ilike", "in",   "intersect",
+     "into",   "is",     "join",    "lateral",   "like",   "limit", "not",  "offset",
+     "on",     "or",     "over",    "returning", "select", "set",   "then", "union",
+     "using",  "values", "when",    "where",     "while",  "with"});
+
+static_assert(std::is_sorted(kApartKeywords.begin(), kApartKeywords.end()));
+
+template <size_t kSize>
+bool IsOneOf(const Token& token, const std::array<std::string_view, kSize>& words) noexcept {
   constexpr size_t kLongest = 9;
   if (token.kind != TokenKind::kWord || token.text.size() > kLongest) return false;
   std::array<char, kLongest> lower{};
   std::transform(token.text.begin(), token.text.end(), lower.begin(), ToLower);
-  return std::binary_search(kPrefixKeywords.begin(), kPrefixKeywords.end(),
+  return std::binary_search(words.begin(), words.end(),
                             std::string_view(lower.data(), token.text.size()));
+}
+
+bool IsPrefixKeyword(const Token& token) noexcept { return IsOneOf(token, kPrefixKeywords); }
+
+// How a piece of the normalised text keeps its distance, whatever space the author left.
+enum class Piece : uint8_t {
+  kNothing,    // before the first
+  kName,       // a parenthesis behind it is its own: f(x)
+  kWord,       // other words, constants, and what SQL does not know
+  kOperator,   // also := and a single :
+  kOpen,       // ( and [
+  kOpenRow,    // a parenthesis: apart from words that are not called
+  kTight,      // . :: and .., without space on either side
+  kClose,      // ) and ]
+  kSeparator,  // , and ;
+};
+
+Piece PieceOf(const Token& token) noexcept {
+  switch (token.kind) {
+    case TokenKind::kWord:
+      return IsOneOf(token, kApartKeywords) ? Piece::kWord : Piece::kName;
+    case TokenKind::kQuotedName:
+      return Piece::kName;
+    case TokenKind::kOperator:
+      return Piece::kOperator;
+    case TokenKind::kPunctuation:
+      break;
+    default:
+      return Piece::kWord;
+  }
+  if (token.text == ":=" || token.text == ":") return Piece::kOperator;
+  switch (token.text.front()) {
+    case '(':
+      return Piece::kOpenRow;
+    case '[':
+      return Piece::kOpen;
+    case ')':
+    case ']':
+      return Piece::kClose;
+    case ',':
+    case ';':
+      return Piece::kSeparator;
+    case '.':
+      return Piece::kTight;
+    default:
+      return token.text == "::" ? Piece::kTight : Piece::kWord;
+  }
+}
+
+// Never lets two pieces grow together into another token.
+bool NeedsSpace(Piece before, Piece next) noexcept {
+  if (before == Piece::kNothing || before == Piece::kOpen || before == Piece::kOpenRow)
+    return false;
+  switch (next) {
+    case Piece::kClose:
+    case Piece::kSeparator:
+      return false;
+    case Piece::kOpen:
+      return before == Piece::kSeparator;
+    case Piece::kTight:
+      return before == Piece::kTight || before == Piece::kOperator;
+    case Piece::kOpenRow:
+      return before != Piece::kName && before != Piece::kTight;
+    default:
+      return before != Piece::kTight;
+  }
 }
 
 // May a sign behind this token only be the sign of a number?
@@ -91,12 +168,8 @@ bool StartsWithSecret(std::string_view text) noexcept {
   return false;
 }
 
-bool MentionsSecret(const Token& token) noexcept {
-  if (!IsName(token)) return false;
-  for (size_t i = 0; i + kShortestSecret <= token.text.size(); ++i) {
-    if (StartsWithSecret(token.text.substr(i))) return true;
-  }
-  return false;
+bool NamesSecret(const Token& token) noexcept {
+  return IsName(token) && MentionsSecret(token.text);
 }
 
 // Reads ahead to see whether a bracket holds only constants. Nothing that it reads over can open
@@ -147,7 +220,7 @@ class ListReader {
  private:
   void Advance() noexcept {
     token_ = lexer_.Next();
-    mentions_secret_ = mentions_secret_ || MentionsSecret(token_);
+    mentions_secret_ = mentions_secret_ || NamesSecret(token_);
   }
 
   bool AcceptIf(bool accepted) noexcept {
@@ -296,14 +369,18 @@ class Normalizer {
         EmitWord(token, lexer);
         break;
       case TokenKind::kQuotedName:
-        mentions_secret_ = mentions_secret_ || MentionsSecret(token);
-        EmitPiece(token.space_before, token.text);
+        mentions_secret_ = mentions_secret_ || NamesSecret(token);
+        if (IsRolePassword(token)) {
+          EmitNext();
+        } else {
+          EmitPiece(PieceOf(token), token.text);
+        }
         break;
       case TokenKind::kString:
         EmitString(token);
         break;
       case TokenKind::kNumber:
-        EmitNext(token.space_before);
+        EmitNext();
         break;
       case TokenKind::kParameter:
         EmitParameter(token);
@@ -318,12 +395,27 @@ class Normalizer {
     previous_ = last;
   }
 
+  // A password that somebody forgot to put into quotes.
+  bool IsRolePassword(const Token& token) const noexcept {
+    return of_role_ && IsWord(previous_, "password") && !IsWord(token, "null");
+  }
+
+  // CREATE or ALTER, and then ROLE, USER or GROUP.
+  void NoteRole(const Token& token, bool starts_statement) noexcept {
+    if (starts_statement) of_role_ = false;
+    const bool makes = IsWord(previous_, "create") || IsWord(previous_, "alter");
+    const bool role = IsWord(token, "role") || IsWord(token, "user") || IsWord(token, "group");
+    of_role_ = of_role_ || (makes && role);
+  }
+
   void EmitWord(const Token& token, const Lexer& lexer) noexcept {
-    mentions_secret_ = mentions_secret_ || MentionsSecret(token);
+    mentions_secret_ = mentions_secret_ || NamesSecret(token);
     const bool starts_statement =
         previous_.kind == TokenKind::kEnd || IsPunctuation(previous_, ";");
     if (starts_statement && !in_body_ && IsWord(token, "do")) code_ = FindCode(lexer);
-    BeginPiece(token.space_before, token.text.front());
+    NoteRole(token, starts_statement);
+    if (IsRolePassword(token)) return EmitNext();
+    BeginPiece(PieceOf(token));
     // A name such as a$B$ must not become the end of the body that it is in.
     const bool keep = in_body_ && token.text.find('$') != std::string_view::npos;
     keep ? Append(token.text) : AppendFolded(token.text);
@@ -333,7 +425,7 @@ class Normalizer {
     if (code_ != nullptr && token.text.data() == code_) {
       EmitCode(token);
     } else {
-      EmitNext(token.space_before);
+      EmitNext();
     }
   }
 
@@ -346,10 +438,9 @@ class Normalizer {
     highest_parameter_ = std::max(highest_parameter_, std::min(number, kLargest));
 
     if (numbering_.renumber_parameters) {
-      EmitNext(token.space_before);
+      EmitNext();
     } else {
-      EmitPiece(token.space_before, token.text);
-      after_parameter_ = true;
+      EmitPiece(PieceOf(token), token.text);
     }
   }
 
@@ -359,12 +450,12 @@ class Normalizer {
       Lexer ahead = lexer;
       const Token number = ahead.Next();
       if (number.kind == TokenKind::kNumber) {
-        EmitNext(token.space_before);
+        EmitNext();
         lexer = ahead;
         return number;
       }
     }
-    EmitPiece(token.space_before, token.text);
+    EmitPiece(PieceOf(token), token.text);
     return token;
   }
 
@@ -373,7 +464,7 @@ class Normalizer {
       ++held_semicolons_;
       return token;
     }
-    EmitPiece(token.space_before, token.text);
+    EmitPiece(PieceOf(token), token.text);
     if (token.text == "(" && IsWord(previous_, "in")) return CollapseIn(token, lexer);
     if (token.text == "(" && IsWord(previous_, "values")) return CollapseValues(token, lexer);
     if (token.text == "[" && IsWord(previous_, "array")) return CollapseArray(token, lexer);
@@ -382,11 +473,11 @@ class Normalizer {
 
   Token CollapseIn(const Token& open, Lexer& lexer) noexcept {
     if (ListReader list(lexer); list.ReadList(")")) {
-      EmitNext(false);
+      EmitNext();
       return CloseCollapsed(list, ", ...", ")", lexer);
     }
     if (ListReader rows(lexer); rows.ReadRowsInParentheses()) {
-      EmitPiece(false, "(");
+      EmitPiece(Piece::kOpenRow, "(");
       EmitRow(rows.size());
       return CloseCollapsed(rows, ")", ")", lexer);
     }
@@ -403,21 +494,21 @@ class Normalizer {
   Token CollapseArray(const Token& open, Lexer& lexer) noexcept {
     ListReader list(lexer);
     if (!list.ReadList("]")) return open;
-    EmitNext(false);
+    EmitNext();
     return CloseCollapsed(list, ", ...", "]", lexer);
   }
 
   void EmitRow(size_t size) noexcept {
     for (size_t i = 0; i < size; ++i) {
-      if (i > 0) EmitPiece(false, ",");
-      EmitNext(i > 0);
+      if (i > 0) EmitPiece(Piece::kSeparator, ",");
+      EmitNext();
     }
   }
 
   Token CloseCollapsed(const ListReader& list, std::string_view before, std::string_view close,
                        Lexer& lexer) noexcept {
-    if (!before.empty()) EmitPiece(false, before);
-    EmitPiece(false, close);
+    if (!before.empty()) EmitPiece(Piece::kClose, before);
+    EmitPiece(Piece::kClose, close);
     collapsed_lists_ = true;
     mentions_secret_ = mentions_secret_ || list.mentions_secret();
     lexer = list.end();
@@ -451,7 +542,7 @@ class Normalizer {
 
   void EmitCode(const Token& token) noexcept {
     const DollarQuoted code = SplitDollarQuoted(token.text);
-    EmitPiece(token.space_before, code.delimiter);
+    EmitPiece(Piece::kWord, code.delimiter);
     force_space_ = true;
     in_body_ = true;
     EmitTokens(code.body);
@@ -459,46 +550,36 @@ class Normalizer {
     in_body_ = false;
     if (!code.terminated) return;
     force_space_ = true;
-    EmitPiece(true, code.delimiter);
+    EmitPiece(Piece::kWord, code.delimiter);
   }
 
-  void EmitNext(bool space_before) noexcept {
+  void EmitNext() noexcept {
     std::array<char, 24> text;
     text[0] = '$';
     char* const end = std::to_chars(text.begin() + 1, text.end(), numbering_.next++).ptr;
-    EmitPiece(space_before, {text.data(), static_cast<size_t>(end - text.data())});
-    after_parameter_ = true;
+    EmitPiece(Piece::kWord, {text.data(), static_cast<size_t>(end - text.data())});
   }
 
-  void EmitPiece(bool space_before, std::string_view text) noexcept {
-    BeginPiece(space_before, text.front());
+  void EmitPiece(Piece piece, std::string_view text) noexcept {
+    BeginPiece(piece);
     Append(text);
   }
 
-  void BeginPiece(bool space_before, char first) noexcept {
+  void BeginPiece(Piece piece) noexcept {
     EmitHeldSemicolons();
-    if (force_space_ || NeedsSpace(space_before, first)) Append(" ");
+    if (force_space_ || NeedsSpace(last_, piece)) Append(" ");
     force_space_ = false;
-    after_parameter_ = false;
-  }
-
-  bool NeedsSpace(bool space_before, char first) const noexcept {
-    if (last_ == '(' || first == ',' || first == ')') return false;
-    if (space_before) return true;
-    // What stood apart thanks to its quotes must not grow together: select'a'and, $'a'.
-    if (after_parameter_ && IsNamePart(first)) return true;
-    return first == '$' && IsNamePart(last_);
+    last_ = piece;
   }
 
   void EmitHeldSemicolons() noexcept {
     for (; held_semicolons_ > 0; --held_semicolons_) {
       Append(";");
-      after_parameter_ = false;
+      last_ = Piece::kSeparator;
     }
   }
 
   void Append(std::string_view text) noexcept {
-    last_ = text.back();
     if (output_ != nullptr) output_->Append(text);
   }
 
@@ -518,10 +599,10 @@ class Normalizer {
   const char* code_ = nullptr;  // of a DO statement, yet to come
   size_t held_semicolons_ = 0;
   uint64_t highest_parameter_ = 0;
-  char last_ = '(';  // byte written; no space follows a parenthesis or precedes the first piece
+  Piece last_ = Piece::kNothing;
   bool in_body_ = false;
+  bool of_role_ = false;
   bool force_space_ = false;
-  bool after_parameter_ = false;
   bool collapsed_lists_ = false;
   bool mentions_secret_ = false;
 };
@@ -587,6 +668,34 @@ NormalizedSql NormalizeSql(std::string_view sql, char* buffer, size_t capacity) 
   output.Finish(result);
   result.mentions_secret = normalizer.mentions_secret();
   return result;
+}
+
+bool MentionsSecret(std::string_view text) noexcept {
+  for (size_t i = 0; i + kShortestSecret <= text.size(); ++i) {
+    if (StartsWithSecret(text.substr(i))) return true;
+  }
+  return false;
+}
+
+std::string_view StatementAt(std::string_view sql, size_t offset) noexcept {
+  size_t begin = 0;
+  bool blank = true;
+  Lexer lexer(sql);
+  for (Token token = lexer.Next();; token = lexer.Next()) {
+    const bool last = token.kind == TokenKind::kEnd;
+    if (!last && !IsPunctuation(token, ";")) {
+      blank = false;
+      continue;
+    }
+    const size_t end = last ? sql.size() : static_cast<size_t>(token.text.data() - sql.data());
+    if (!blank && offset <= end) {
+      while (IsSpace(sql[begin])) ++begin;
+      return sql.substr(begin, end - begin);
+    }
+    if (last) return {};
+    begin = end + 1;
+    blank = true;
+  }
 }
 
 size_t CopyTagComments(std::string_view sql, char* buffer, size_t capacity) noexcept {

@@ -4,10 +4,10 @@
 //
 // Normalised form: literals (strings of every kind, numbers with a sign where the sign cannot be an
 // operator, bit strings) become $n, numbered on from the highest $n that the statement itself uses;
-// comments vanish; a run of white space becomes one space, none at the ends and none before ',' ')'
-// ';' or after '('; a space is added where a literal would grow together with its neighbour
-// (select'a'); a trailing ';' vanishes; unquoted words are folded to lower case, quoted identifiers
-// stay as they are. true, false and null are words and stay.
+// comments vanish; white space is the same whatever the author's: one space between words, around
+// operators and behind commas, none inside parentheses, around '.' and '::' or between a name and
+// its parenthesis; a trailing ';' vanishes; unquoted words are folded to lower case, quoted
+// identifiers stay as they are. true, false and null are words and stay.
 //
 // Lists of only literals or parameters (with casts, perhaps; null, true, false and default count as
 // literals there) lose their length: `in (1, 2)` becomes `in ($1, ...)`, `array[1, 2]` becomes
@@ -47,6 +47,13 @@ struct NormalizedSql {
 // a multibyte character: the caller clips at a character boundary of its encoding).
 // buffer may be nullptr with capacity 0 for the hash alone.
 NormalizedSql NormalizeSql(std::string_view sql, char* buffer, size_t capacity) noexcept;
+
+// Whether the text, literals included, names a secret anywhere (see mentions_secret).
+bool MentionsSecret(std::string_view text) noexcept;
+
+// Of several statements in one string, the one at a byte offset, with the comments before it and
+// without its semicolon: the first that ends at or behind the offset. Empty if none does.
+std::string_view StatementAt(std::string_view sql, size_t offset) noexcept;
 
 // Copies the insides of all comments in sqlcommenter form (key='value' pairs) to `buffer`, joined
 // by

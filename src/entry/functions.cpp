@@ -117,9 +117,11 @@ Datum tp_normalize_query(PG_FUNCTION_ARGS) {
   const std::string_view sql = TextView(PG_GETARG_TEXT_PP(0));
   // Literals become at most one character longer each; a whole word may grow that way.
   const Size room = Min(2 * sql.size() + 64, MaxAllocSize - VARHDRSZ);
-  auto* result = static_cast<text*>(palloc(room + VARHDRSZ));
+  auto* result = static_cast<text*>(palloc(room + VARHDRSZ + 8));
   const NormalizedSql normalized = NormalizeSql(sql, VARDATA(result), room);
-  SET_VARSIZE(result, normalized.length + VARHDRSZ);
+  int length = static_cast<int>(normalized.length);
+  if (normalized.truncated) length = pg_mbcliplen(VARDATA(result), length, length);
+  SET_VARSIZE(result, length + VARHDRSZ);
   PG_RETURN_TEXT_P(result);
 }
 

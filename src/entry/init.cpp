@@ -11,6 +11,9 @@
 
 extern "C" {
 
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
+
 TRAIN_PERF_MODULE_MAGIC;
 
 // NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): the server calls it
@@ -38,8 +41,16 @@ void OnSharedMemoryRequest() {
   RequestNamedLWLockTranche(kTranche, kLocks);
 }
 
+// Also an immediate shutdown exits with 0, after killing whoever held our locks.
+bool WasShutDownCleanly() {
+  bool checksum_fits = false;
+  const ControlFileData* control = get_controlfile(DataDir, &checksum_fits);
+  return checksum_fits &&
+         (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
+}
+
 void OnServerExit(int code, Datum) {
-  if (code == 0) SaveStatistics();
+  if (code == 0 && WasShutDownCleanly()) SaveStatistics();
 }
 
 void OnSharedMemoryStartup() {

@@ -61,6 +61,15 @@ auto CallPg(F&& f) -> std::invoke_result_t<F> {
   }
 }
 
+// Calls f, which only computes and allocates; false, and nothing else, if it raised an error.
+template <typename F>
+bool Succeeds(F&& f) noexcept {
+  const auto run = [](void* argument) { (*static_cast<std::remove_reference_t<F>*>(argument))(); };
+  ErrorData* error = boundary_internal::Catch(run, const_cast<void*>(static_cast<const void*>(&f)));
+  if (error != nullptr) FreeErrorData(error);
+  return error == nullptr;
+}
+
 template <typename F>
 auto EnterCpp(F&& f) -> std::invoke_result_t<F> {
   enum class Failure { kPg, kOutOfMemory, kOther };

@@ -2,7 +2,6 @@
 #pragma once
 
 extern "C" {
-#include "common/jsonapi.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
 #else
@@ -35,23 +34,20 @@ extern "C" {
 #define TRAIN_PERF_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
-// Actions of the JSON parser return a verdict since 16.
-#if PG_VERSION_NUM >= 160000
-using JsonActionResult = JsonParseErrorType;
-#define JSON_ACTION_DONE return JSON_SUCCESS
+// A setting since 17; for lists of settings and their values.
+#if PG_VERSION_NUM >= 170000
+#define TRAIN_PERF_TRANSACTION_TIMEOUT {"transaction_timeout", "0"},
 #else
-using JsonActionResult = void;
-#define JSON_ACTION_DONE static_cast<void>(0)
+#define TRAIN_PERF_TRANSACTION_TIMEOUT
 #endif
 
 namespace train_perf {
 
-inline JsonLexContext* MakeJsonLexer(char* json, int length) {
-#if PG_VERSION_NUM >= 170000
-  return makeJsonLexContextCstringLen(nullptr, json, static_cast<size_t>(length),
-                                      GetDatabaseEncoding(), true);
+inline bool OwnsDatabase(Oid database, Oid user) {
+#if PG_VERSION_NUM >= 160000
+  return object_ownercheck(DatabaseRelationId, database, user);
 #else
-  return makeJsonLexContextCstringLen(json, length, GetDatabaseEncoding(), true);
+  return pg_database_ownercheck(database, user);
 #endif
 }
 

@@ -1,5 +1,8 @@
 #include "worker/collector.hpp"
 
+#include <cerrno>
+#include <csignal>
+
 #include "capture/capture.hpp"
 #include "capture/history.hpp"
 #include "capture/log.hpp"
@@ -32,6 +35,7 @@ Oid database = InvalidOid;
 Oid extension_owner = InvalidOid;
 Oid extension_schema = InvalidOid;
 bool orderly = false;  // the end was meant
+volatile sig_atomic_t in_job = 0;
 
 // --- Jobs: each is one function of the extension, in one transaction
 // ------------------------------
@@ -39,11 +43,13 @@ bool orderly = false;  // the end was meant
 struct Job {
   const char* function;  // without arguments, returns integer
   TimestampTz due;
-  int failures;
+  int failures;  // in a row
+  int sqlstate;  // of the last failure
 };
-Job write_log{"collect_events", 0, 0};
-Job write_history{"collect_statistics", 0, 0};
-Job upkeep{"maintain_partitions", 0, 0};
+Job write_log{"collect_events", 0, 0, 0};
+Job write_history{"collect_statistics", 0, 0, 0};
+Job log_upkeep{"maintain_log_partitions", 0, 0, 0};
+Job history_upkeep{"maintain_history_partitions", 0, 0, 0};
 
 // The extension's owner and schema; false if it is not here (any more), or not in a place for it.
 bool FindExtension() {
@@ -65,7 +71,8 @@ bool FindExtension() {
   table_close(relation, AccessShareLock);
   const HeapTuple here = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
   if (HeapTupleIsValid(here)) {
-    found = found && !reinterpret_cast<FormData_pg_database*>(GETSTRUCT(here))->datistemplate;
+    const auto* form = reinterpret_cast<FormData_pg_database*>(GETSTRUCT(here));
+    found = found && !form->datistemplate && form->datallowconn;
     ReleaseSysCache(here);
   }
   CommitTransactionCommand();
@@ -73,96 +80,124 @@ bool FindExtension() {
 }
 
 Oid FunctionOf(const Job& job) {
-  Node* schema = reinterpret_cast<Node*>(makeString(get_namespace_name(extension_schema)));
+  char* schema_name = get_namespace_name(extension_schema);
+  if (schema_name == nullptr) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA),
+                    errmsg("the schema of extension train_perf is gone")));
+  }
+  Node* schema = reinterpret_cast<Node*>(makeString(schema_name));
   Node* name = reinterpret_cast<Node*>(makeString(pstrdup(job.function)));
   return LookupFuncName(list_make2(schema, name), 0, nullptr, false);
 }
 
 // As the owner of the extension: triggers and defaults that somebody put on our tables must not run
-// with this worker's rights.
+// with this worker's rights, nor what they deferred to the commit.
 int32 CallInTransaction(const Job& job) {
+  Oid user = InvalidOid;
+  int context = 0;
   SetCurrentStatementStartTimestamp();
-  SetUserIdAndSecContext(extension_owner,
-                         SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   StartTransactionCommand();
+  GetUserIdAndSecContext(&user, &context);
+  SetUserIdAndSecContext(extension_owner,
+                         context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   PushActiveSnapshot(GetTransactionSnapshot());
   pgstat_report_activity(STATE_RUNNING, job.function);
   const int32 result = DatumGetInt32(OidFunctionCall0(FunctionOf(job)));
   PopActiveSnapshot();
   CommitTransactionCommand();
+  SetUserIdAndSecContext(user, context);  // an abort does it by itself
   pgstat_report_stat(false);
   pgstat_report_activity(STATE_IDLE, nullptr);
   return result;
 }
 
+// Also asks for a look: perhaps the extension has gone.
 void NoteFailure(Job* job) {
   ErrorData* error = CopyErrorData();
-  roster->SetError(database, error->message);
-  FreeErrorData(error);
+  job->sqlstate = error->sqlerrcode;
   ++job->failures;
   job->due =
       TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kCollectorBackoff.PauseMs(job->failures));
+  roster->SetError(database, error->message);
+  roster->RequestLook(database);
+  FreeErrorData(error);
 }
 
-// False after an error, which is logged and shown in capture_status(); the job waits then.
-bool Try(Job* job) {
-  volatile bool succeeded = false;
+// What the job's function returned, or -1 after an error, which is logged and shown in
+// capture_status(); the job waits then.
+int32 Try(Job* job) {
+  volatile int32 result = -1;
   const MemoryContext outer = CurrentMemoryContext;
+  in_job = 1;
   PG_TRY();
   {
-    CallInTransaction(*job);
-    succeeded = true;
+    CHECK_FOR_INTERRUPTS();
+    result = CallInTransaction(*job);
   }
   PG_CATCH();
   {
     MemoryContextSwitchTo(outer);
     HOLD_INTERRUPTS();
     NoteFailure(job);
-    EmitErrorReport();
+    if (!ShutdownRequestPending) EmitErrorReport();
     AbortCurrentTransaction();
     FlushErrorState();
     RESUME_INTERRUPTS();
   }
   PG_END_TRY();
+  in_job = 0;
+  QueryCancelPending = false;
   MemoryContextSwitchTo(outer);
-  if (succeeded) job->failures = 0;
-  return succeeded;
+  if (result >= 0) job->failures = 0;
+  return result;
 }
 
 bool IsDue(const Job& job) noexcept { return job.due <= GetCurrentTimestamp(); }
 
 void Postpone(Job* job, int64 us) noexcept { job->due = GetCurrentTimestamp() + us; }
 
-// Batch by batch until the queue is empty. After failures one event at a time, and one that fails
-// alone three times is dropped and counted, so that it does not hold up the others.
-void WriteLog() {
+// The row itself is refused, as by a constraint that somebody added; waiting does not help.
+bool IsRefusal(int sqlstate) noexcept {
+  const int category = ERRCODE_TO_CATEGORY(sqlstate);
+  return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+         category == ERRCODE_PLPGSQL_ERROR;
+}
+
+// Batch by batch until the queue is empty. After failures one event at a time, and one that the
+// table refuses alone is dropped and counted, so that it does not hold up the others.
+bool WriteLog() {
   while (events->Count(database).queued > 0) {
     const bool alone = write_log.failures > 1;
     log_batch::size = alone ? 1 : kBatch;
     const int failures = write_log.failures;
-    if (Try(&write_log)) {
+    if (Try(&write_log) >= 0) {
       log_batch::Done();
       continue;
     }
-    if (failures >= 3 && alone) {
+    if (alone && failures >= 3 && IsRefusal(write_log.sqlstate)) {
       events->Remove(database, 1, false);
       write_log.failures = 0;
     }
-    return;
+    return false;
   }
+  return true;
 }
 
-void WriteHistory() {
-  if (Try(&write_history)) {
-    history_batch::Done();
-    Postpone(&write_history, static_cast<int64>(settings::history_interval_s) * USECS_PER_SEC);
-  }
+bool WriteHistory() {
+  if (Try(&write_history) < 0) return false;
+  history_batch::Done();
+  Postpone(&write_history, static_cast<int64>(settings::history_interval_s) * USECS_PER_SEC);
+  return true;
 }
 
-void KeepUp() {
-  // Partitions of a dump that is being loaded would collide with ours.
-  if (roster->MayBeRestoring(database)) return;
-  if (Try(&upkeep)) Postpone(&upkeep, kUpkeepUs);
+// Partition by partition, each in a transaction of its own: no lock is held while another is waited
+// for.
+bool KeepUp(Job* job) {
+  int32 changed = 1;
+  while (changed > 0 && !ShutdownRequestPending) changed = Try(job);
+  Postpone(job, kUpkeepUs);
+  roster->SetUpkeepDue(database, job->due);
+  return changed >= 0;
 }
 
 // --- The worker -------------------------------------------------------------------------------
@@ -186,8 +221,8 @@ void PinSettings() {
       {"row_security", "on"},
       {"synchronous_commit", "off"},
       {"application_name", "train_perf collector"},
-      {"DateStyle", "ISO"},
       {"statement_timeout", "0"},
+      TRAIN_PERF_TRANSACTION_TIMEOUT{"DateStyle", "ISO"},
   };
   for (const auto& setting : pinned)
     SetConfigOption(setting.name, setting.value, PGC_SUSET, PGC_S_OVERRIDE);
@@ -198,16 +233,45 @@ void Leave() {
   proc_exit(0);
 }
 
-void LeaveWithoutExtension() {
-  events->Close(database);
-  roster->Remove(database);
-  Leave();
+// False after a failure: what comes next may have lost its ground.
+bool Work(bool stopping) {
+  // What is loaded from a dump would collide with what we write, above all its partitions with
+  // ours.
+  if (roster->IsRestoring(database)) return true;
+  if ((IsDue(write_log) || stopping) && !WriteLog()) return false;
+  if ((IsDue(write_history) || stopping) && !WriteHistory()) return false;
+  if (IsDue(log_upkeep) && !stopping && !KeepUp(&log_upkeep)) return false;
+  return !IsDue(history_upkeep) || stopping || KeepUp(&history_upkeep);
 }
 
-void Work(bool stopping) {
-  if (IsDue(write_log) || stopping) WriteLog();
-  if (IsDue(write_history) || stopping) WriteHistory();
-  if (IsDue(upkeep) && !stopping) KeepUp();
+// The extension is here, or this process leaves.
+void Look() {
+  while (roster->TakeLookRequest(database)) {
+    if (FindExtension()) continue;
+    if (roster->LeaveForGood(database)) Leave();
+  }
+  events->Open(database);
+  events->SetConsumer(database, MyLatch);
+}
+
+// Takes up the schedule where the last collector of this database left it.
+void TakeUpSchedule() {
+  write_history.due = events->HistorySince(database) +
+                      static_cast<int64>(settings::history_interval_s) * USECS_PER_SEC;
+  log_upkeep.due = history_upkeep.due = roster->UpkeepDue(database);
+}
+
+// Ends a running job too: whoever asks may not be able to wait for it.
+void OnTerminate(SIGNAL_ARGS) {
+  const int saved = errno;
+  (void)postgres_signal_arg;
+  ShutdownRequestPending = 1;
+  if (in_job != 0) {
+    QueryCancelPending = 1;
+    InterruptPending = 1;
+  }
+  SetLatch(MyLatch);
+  errno = saved;
 }
 
 void HandleSignals() {
@@ -227,20 +291,18 @@ void RunCollector(Oid for_database) {
   pqsignal(SIGTERM, die);
   BackgroundWorkerUnblockSignals();
   BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-  pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
+  pqsignal(SIGTERM, OnTerminate);
   SuppressCapture();
+  history_batch::remembered = true;
   PinSettings();
   pgstat_report_activity(STATE_IDLE, nullptr);
 
-  for (;;) {
+  for (bool first = true;; first = false) {
     ResetLatch(MyLatch);
     HandleSignals();
     if (roster->IsHeld(database)) Leave();
-    if (roster->TakeLookRequest(database)) {
-      if (!FindExtension()) LeaveWithoutExtension();
-      events->Open(database);
-      events->SetConsumer(database, MyLatch);
-    }
+    Look();
+    if (first) TakeUpSchedule();
     const bool stopping = ShutdownRequestPending;
     Work(stopping);
     if (stopping || roster->OthersWait()) Leave();

@@ -80,21 +80,46 @@ void HoldUntilTransactionEnd(Oid database) {
   }
 }
 
-void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
-               ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
-               DestReceiver* dest, QueryCompletion* completion) {
-  const Node* statement = plan->utilityStmt;
-  const bool changes = ChangesDatabases(statement);
-  const bool drops = IsA(statement, DropdbStmt);
-  const Oid configures =
-      IsA(statement, AlterDatabaseSetStmt)
-          ? get_database_oid(reinterpret_cast<const AlterDatabaseSetStmt*>(statement)->dbname, true)
-          : InvalidOid;
-  Oid quiet = InvalidOid;
-  if (const char* name = QuietDatabase(statement)) {
-    quiet = get_database_oid(name, true);
-    if (OidIsValid(quiet)) HoldUntilTransactionEnd(quiet);
+// Holding up somebody's collector takes the right to run the command.
+bool MayRun(const Node* statement, Oid database) {
+  if (superuser()) return true;
+  return IsA(statement, CreatedbStmt) ? have_createdb_privilege()
+                                      : OwnsDatabase(database, GetUserId());
+}
+
+Oid DatabaseOf(const char* name) {
+  return name != nullptr ? get_database_oid(name, true) : InvalidOid;
+}
+
+// What the statement will change if its transaction commits.
+struct Change {
+  bool databases;
+  Oid dropped;
+  Oid reconfigured;
+  bool extensions;
+};
+
+Change ChangeBy(const Node* statement, Oid quiet) {
+  Change change{ChangesDatabases(statement), InvalidOid, InvalidOid, false};
+  if (IsA(statement, DropdbStmt)) change.dropped = quiet;
+  if (IsA(statement, AlterDatabaseSetStmt)) {
+    change.reconfigured =
+        DatabaseOf(reinterpret_cast<const AlterDatabaseSetStmt*>(statement)->dbname);
   }
+  if (IsA(statement, TransactionStmt)) {  // what it does was seen when it was prepared, elsewhere
+    change.extensions =
+        reinterpret_cast<const TransactionStmt*>(statement)->kind == TRANS_STMT_COMMIT_PREPARED;
+  }
+  return change;
+}
+
+void ReleaseFrom(int first) noexcept {
+  for (; held_count > first; --held_count) roster->Release(held[held_count - 1]);
+}
+
+void RunUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
+                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
+                DestReceiver* dest, QueryCompletion* completion) {
   if (previous_utility != nullptr) {
     previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
                      completion);
@@ -102,9 +127,30 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
     standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment, dest,
                             completion);
   }
-  if (changes) databases_change = true;
-  if (drops) dropped = quiet;
-  if (OidIsValid(configures)) reconfigured = configures;
+}
+
+void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
+               ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
+               DestReceiver* dest, QueryCompletion* completion) {
+  const Node* statement = plan->utilityStmt;
+  const Oid quiet = DatabaseOf(QuietDatabase(statement));
+  const Change change = ChangeBy(statement, quiet);
+  const int held_before = held_count;
+  PG_TRY();
+  {
+    if (OidIsValid(quiet) && MayRun(statement, quiet)) HoldUntilTransactionEnd(quiet);
+    RunUtility(plan, query_string, read_only_tree, context, params, environment, dest, completion);
+  }
+  PG_CATCH();
+  {
+    ReleaseFrom(held_before);
+    PG_RE_THROW();
+  }
+  PG_END_TRY();
+  databases_change = databases_change || change.databases;
+  extensions_change = extensions_change || change.extensions;
+  if (OidIsValid(change.dropped)) dropped = change.dropped;
+  if (OidIsValid(change.reconfigured)) reconfigured = change.reconfigured;
 }
 
 void OnObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void* arg) {
@@ -114,28 +160,30 @@ void OnObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int su
     extensions_change = true;
 }
 
-void ReleaseHeld() noexcept {
-  for (; held_count > 0; --held_count) roster->Release(held[held_count - 1]);
-}
-
 void Forget() noexcept {
   dropped = reconfigured = InvalidOid;
   databases_change = extensions_change = extension_is_here = false;
 }
 
+// Every dump begins with these settings; hardly anybody else combines them.
+bool IsLoadingDump() noexcept { return !check_function_bodies && !row_security; }
+
 void OnCommit() noexcept {
-  ReleaseHeld();
   if (OidIsValid(dropped)) {
-    roster->Remove(dropped);
+    roster->Forget(dropped);
     events->Close(dropped);
+    statements->Forget(dropped);
   }
   if (databases_change) roster->RequestScan();
   if (OidIsValid(reconfigured)) roster->Restart(reconfigured);
-  if (extensions_change && extension_is_here && !events->IsOpen(MyDatabaseId)) {
-    roster->Announce(MyDatabaseId);
-  } else if (extensions_change) {
-    roster->RequestLook(MyDatabaseId);
+  if (extensions_change && extension_is_here != events->IsOpen(MyDatabaseId)) {
+    if (extension_is_here) {
+      roster->Announce(MyDatabaseId, IsLoadingDump());
+    } else {
+      roster->RequestLook(MyDatabaseId);
+    }
   }
+  ReleaseFrom(0);
   Forget();
 }
 
@@ -149,7 +197,7 @@ void OnTransactionEnd(XactEvent event, void*) {
       break;
     case XACT_EVENT_PREPARE:
     case XACT_EVENT_ABORT:
-      ReleaseHeld();
+      ReleaseFrom(0);
       Forget();
       break;
     default:

@@ -24,7 +24,7 @@ constexpr long kTurnPauseMs = 500;     // while collectors take turns
 constexpr int kLastInvalidLimit = -2;  // datconnlimit of a database whose DROP was interrupted
 
 struct StartedWorker {
-  Oid database;
+  Roster::Start start;
   BackgroundWorkerHandle* handle;
 };
 StartedWorker started[64];  // as many as max_collectors may be
@@ -57,18 +57,25 @@ List* ListDatabases() {
 void ScanDatabases() {
   static Oid known[Roster::kMostDatabases];
   List* databases = ListDatabases();
+  List* looks = NIL;
   const int count = roster->Databases(known);
   for (int i = 0; i < count; ++i) {
-    if (list_member_oid(databases, known[i])) continue;
-    roster->Remove(known[i]);
+    if (list_member_oid(databases, known[i]) || !roster->Remove(known[i])) continue;
     events->Close(known[i]);
   }
+  const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
   ListCell* cell = nullptr;
   foreach (cell, databases) {
-    if (!list_member_oid(looked_at, lfirst_oid(cell))) roster->Add(lfirst_oid(cell));
+    const Oid database = lfirst_oid(cell);
+    // Events wait for the look; without the extension it closes the lane again.
+    const bool is_new = !list_member_oid(looked_at, database);
+    if (is_new && (!roster->Add(database) || !events->Open(database))) continue;
+    looks = lappend_oid(looks, database);
   }
+  MemoryContextSwitchTo(outer);
+  list_free(databases);
   list_free(looked_at);
-  looked_at = databases;
+  looked_at = looks;
 }
 
 StartedWorker* FreeSlot() noexcept {
@@ -77,24 +84,24 @@ StartedWorker* FreeSlot() noexcept {
   return nullptr;
 }
 
-void StartCollector(Oid database) {
+void StartCollector(const Roster::Start& start) {
   StartedWorker* slot = FreeSlot();
   BackgroundWorker worker{};
-  snprintf(worker.bgw_name, BGW_MAXLEN, "train_perf collector for database %u", database);
+  snprintf(worker.bgw_name, BGW_MAXLEN, "train_perf collector for database %u", start.database);
   strlcpy(worker.bgw_type, "train_perf collector", BGW_MAXLEN);
   strlcpy(worker.bgw_library_name, "train_perf", sizeof(worker.bgw_library_name));
   strlcpy(worker.bgw_function_name, "tp_collector_main", sizeof(worker.bgw_function_name));
   worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
   worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
   worker.bgw_restart_time = BGW_NEVER_RESTART;
-  worker.bgw_main_arg = ObjectIdGetDatum(database);
+  worker.bgw_main_arg = ObjectIdGetDatum(start.database);
   worker.bgw_notify_pid = MyProcPid;
   BackgroundWorkerHandle* handle = nullptr;
   const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
   if (slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle)) {
-    *slot = {database, handle};
+    *slot = {start, handle};
   } else {
-    roster->StartFailed(database, "no free background worker slot: raise max_worker_processes");
+    roster->StartFailed(start, "no free background worker slot: raise max_worker_processes");
   }
   MemoryContextSwitchTo(outer);
 }
@@ -105,7 +112,7 @@ void CheckStarted() {
     pid_t pid = 0;
     if (worker.handle == nullptr) continue;
     if (GetBackgroundWorkerPid(worker.handle, &pid) != BGWH_STOPPED) continue;
-    roster->StartFailed(worker.database, nullptr);
+    roster->StartFailed(worker.start, nullptr);
     pfree(worker.handle);
     worker = {};
   }
@@ -117,9 +124,10 @@ long StartCollectors() {
   const TimestampTz history_before =
       now - static_cast<TimestampTz>(settings::history_interval_s) * USECS_PER_SEC;
   for (;;) {
-    const Oid database = roster->TakeNext(settings::max_collectors, history_before, &next_start);
-    if (!OidIsValid(database)) break;
-    StartCollector(database);
+    const Roster::Start start =
+        roster->TakeNext(settings::max_collectors, history_before, &next_start);
+    if (!OidIsValid(start.database)) break;
+    StartCollector(start);
   }
   if (roster->OthersWait()) return kTurnPauseMs;
   if (next_start == 0) return kScanPauseMs;

@@ -12,8 +12,6 @@ Roster* roster = nullptr;
 
 namespace {
 
-// How long a dump may take from CREATE EXTENSION to the attaching of its partitions.
-constexpr int64 kRestoreUs = INT64CONST(600) * USECS_PER_SEC;
 // Between looks for work in a database whose collector has had its turn.
 constexpr int kTurnPauseMs = 500;
 
@@ -24,6 +22,7 @@ void Roster::Init(LWLock* lock) noexcept {
   launcher_ = nullptr;
   scan_ = true;
   others_wait_ = false;
+  starts_ = 0;
   for (Entry& entry : entries_) entry = {};
 }
 
@@ -46,14 +45,14 @@ void Roster::WakeLauncher() noexcept {
   if (launcher_ != nullptr) SetLatch(launcher_);
 }
 
-void Roster::Announce(Oid database) noexcept {
+void Roster::Announce(Oid database, bool restoring) noexcept {
   statements->DiscardPending(database);
   events->Open(database);
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = FindOrAdd(database);
   if (entry == nullptr) return;
-  entry->creator_pid = MyProcPid;
-  entry->created = GetCurrentTimestamp();
+  entry->listed = true;
+  entry->restorer_pid = restoring ? MyProcPid : 0;
   entry->look = true;
   entry->not_before = 0;
   WakeLauncher();
@@ -61,9 +60,9 @@ void Roster::Announce(Oid database) noexcept {
 
 void Roster::RequestLook(Oid database) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
-  Entry* entry = Find(database);
+  Entry* entry = FindOrAdd(database);
   if (entry == nullptr) return;
-  entry->look = true;
+  entry->listed = entry->look = true;
   if (entry->latch != nullptr) SetLatch(entry->latch);
   WakeLauncher();
 }
@@ -86,8 +85,14 @@ void Roster::Release(Oid database) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
   if (entry == nullptr || entry->holds == 0) return;
-  --entry->holds;
+  if (--entry->holds == 0 && !entry->listed) *entry = {};
   WakeLauncher();
+}
+
+void Roster::Forget(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry != nullptr) *entry = {};
 }
 
 void Roster::Restart(Oid database) noexcept {
@@ -113,6 +118,8 @@ DatabaseStatus Roster::StatusOf(Oid database) noexcept {
 void Roster::SetLauncher(Latch* latch) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   launcher_ = latch;
+  // What an earlier launcher started without seeing it enter is not coming.
+  for (Entry& entry : entries_) entry.starting = 0;
 }
 
 bool Roster::TakeScanRequest() noexcept {
@@ -122,13 +129,24 @@ bool Roster::TakeScanRequest() noexcept {
 
 bool Roster::Add(Oid database) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
-  return FindOrAdd(database) != nullptr;
+  Entry* entry = FindOrAdd(database);
+  if (entry == nullptr) return false;
+  entry->listed = true;
+  return true;
 }
 
-void Roster::Remove(Oid database) noexcept {
+bool Roster::Remove(Oid database) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
-  if (entry != nullptr && entry->holds == 0) *entry = {};
+  if (entry == nullptr) return true;
+  if (IsRunning(*entry)) {
+    entry->look = true;
+    if (entry->latch != nullptr) SetLatch(entry->latch);
+    return false;
+  }
+  entry->listed = false;
+  if (entry->holds == 0) *entry = {};
+  return true;
 }
 
 int Roster::Databases(Oid* databases) noexcept {
@@ -139,7 +157,8 @@ int Roster::Databases(Oid* databases) noexcept {
   return count;
 }
 
-Oid Roster::TakeNext(int most, TimestampTz history_before, TimestampTz* next_start) noexcept {
+Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
+                               TimestampTz* next_start) noexcept {
   const TimestampTz now = GetCurrentTimestamp();
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* next = nullptr;
@@ -152,7 +171,7 @@ Oid Roster::TakeNext(int most, TimestampTz history_before, TimestampTz* next_sta
   for (Entry& entry : entries_) {
     if (!OidIsValid(entry.database)) continue;
     if (IsRunning(entry)) ++running;
-    if (IsRunning(entry) || entry.holds > 0) continue;
+    if (IsRunning(entry) || entry.holds > 0 || !entry.listed) continue;
     look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
     if (entry.not_before > now) continue;
     const bool has_work =
@@ -164,9 +183,9 @@ Oid Roster::TakeNext(int most, TimestampTz history_before, TimestampTz* next_sta
     next_has_work = has_work;
   }
   others_wait_ = next_has_work && running >= most;
-  if (next == nullptr || running >= most) return InvalidOid;
-  next->starting = true;
-  return next->database;
+  if (next == nullptr || running >= most) return {InvalidOid, 0};
+  next->starting = ++starts_;
+  return {next->database, next->starting};
 }
 
 void Roster::Fail(Entry* entry, const char* why) noexcept {
@@ -179,11 +198,11 @@ void Roster::Fail(Entry* entry, const char* why) noexcept {
                                                   kCollectorBackoff.PauseMs(entry->failures));
 }
 
-void Roster::StartFailed(Oid database, const char* why) noexcept {
+void Roster::StartFailed(const Start& start, const char* why) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
-  Entry* entry = Find(database);
-  if (entry == nullptr || !entry->starting) return;
-  entry->starting = false;
+  Entry* entry = Find(start.database);
+  if (entry == nullptr || entry->starting != start.number) return;
+  entry->starting = 0;
   Fail(entry, why);
 }
 
@@ -191,7 +210,7 @@ bool Roster::Enter(Oid database, int pid, Latch* latch) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
   if (entry == nullptr) return false;
-  entry->starting = false;
+  entry->starting = 0;
   if (entry->holds > 0 || entry->pid != 0) return false;
   entry->pid = pid;
   entry->latch = latch;
@@ -215,6 +234,33 @@ void Roster::Leave(Oid database, bool failed) noexcept {
   WakeLauncher();
 }
 
+bool Roster::LeaveForGood(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr) return true;
+  if (entry->look) return false;
+  events->Close(database);
+  const int holds = entry->holds;
+  *entry = {};
+  if (holds > 0) {
+    entry->database = database;
+    entry->holds = holds;
+  }
+  return true;
+}
+
+TimestampTz Roster::UpkeepDue(Oid database) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  const Entry* entry = Find(database);
+  return entry != nullptr ? entry->upkeep_due : 0;
+}
+
+void Roster::SetUpkeepDue(Oid database, TimestampTz due) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry != nullptr) entry->upkeep_due = due;
+}
+
 void Roster::SetError(Oid database, const char* message) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
@@ -235,17 +281,19 @@ bool Roster::TakeLookRequest(Oid database) noexcept {
   return entry != nullptr && std::exchange(entry->look, false);
 }
 
-bool Roster::MayBeRestoring(Oid database) noexcept {
-  int creator = 0;
-  TimestampTz created = 0;
+bool Roster::IsRestoring(Oid database) noexcept {
+  int restorer = 0;
   {
     LockScope guard(lock_, LW_SHARED);
     const Entry* entry = Find(database);
-    if (entry == nullptr || entry->creator_pid == 0) return false;
-    creator = entry->creator_pid;
-    created = entry->created;
+    restorer = entry != nullptr ? entry->restorer_pid : 0;
   }
-  return GetCurrentTimestamp() - created < kRestoreUs && BackendPidGetProc(creator) != nullptr;
+  if (restorer == 0) return false;
+  if (BackendPidGetProc(restorer) != nullptr) return true;
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry != nullptr && entry->restorer_pid == restorer) entry->restorer_pid = 0;
+  return false;
 }
 
 }  // namespace train_perf

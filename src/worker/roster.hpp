@@ -25,14 +25,16 @@ class Roster {
   void Init(LWLock* lock) noexcept;
 
   // --- Sessions ---
-  // The extension was created by this session: its database has a lane of events and a collector.
-  void Announce(Oid database) noexcept;
-  // The extension may be gone from the database, or databases have come or gone.
+  // The extension was created by this session, perhaps from a dump that it is loading: the database
+  // gets a lane of events and a collector.
+  void Announce(Oid database, bool restoring) noexcept;
+  // The extension may have come to the database or be gone; databases have come or gone.
   void RequestLook(Oid database) noexcept;
   void RequestScan() noexcept;
   // Keeps collectors away from a database until Release; returns the one that must go, or 0. Nests.
   int Hold(Oid database) noexcept;
   void Release(Oid database) noexcept;
+  void Forget(Oid database) noexcept;  // it was dropped
   int CollectorOf(Oid database) noexcept;
   // Lets the collector end orderly; the launcher starts it again, with new settings.
   void Restart(Oid database) noexcept;
@@ -42,45 +44,57 @@ class Roster {
   void SetLauncher(Latch* latch) noexcept;
   bool TakeScanRequest() noexcept;
   bool Add(Oid database) noexcept;
-  void Remove(Oid database) noexcept;
+  // False if it has a collector, which is asked to look instead.
+  bool Remove(Oid database) noexcept;
   // All on the roster; room for kMostDatabases. Returns how many.
   int Databases(Oid* databases) noexcept;
   // A database to start a collector for, marked as starting, or InvalidOid. First come those that
   // have work: a look, events, or a last turn before `history_before`. Sets whether one with work
   // waits for a place, and when to ask again (0: at the next wake-up).
-  Oid TakeNext(int most, TimestampTz history_before, TimestampTz* next_start) noexcept;
-  void StartFailed(Oid database, const char* why) noexcept;
+  struct Start {
+    Oid database;
+    uint64 number;  // tells one start from the next
+  };
+  Start TakeNext(int most, TimestampTz history_before, TimestampTz* next_start) noexcept;
+  void StartFailed(const Start& start, const char* why) noexcept;
 
   // --- Collector ---
   // False if the database is held or not on the roster.
   bool Enter(Oid database, int pid, Latch* latch) noexcept;
   void Leave(Oid database, bool failed) noexcept;
+  // The extension is not here. False if somebody asked for another look meanwhile.
+  bool LeaveForGood(Oid database) noexcept;
   void SetError(Oid database, const char* message) noexcept;
   bool IsHeld(Oid database) noexcept;
   bool TakeLookRequest(Oid database) noexcept;
   bool OthersWait() const noexcept { return others_wait_; }
-  // Whether the session that created the extension may still be loading a dump into it.
-  bool MayBeRestoring(Oid database) noexcept;
+  TimestampTz UpkeepDue(Oid database) noexcept;
+  void SetUpkeepDue(Oid database, TimestampTz due) noexcept;
+  // Whether the session that created the extension is loading a dump into it.
+  bool IsRestoring(Oid database) noexcept;
 
  private:
   struct Entry {
     Oid database;
     int pid;
-    bool starting;
+    uint64 starting;  // number of the start under way, or 0
     bool look;
+    bool listed;  // not only held
     int holds;
     int failures;
     TimestampTz not_before;
     TimestampTz last_turn;
-    int creator_pid;
-    TimestampTz created;
+    TimestampTz upkeep_due;
+    int restorer_pid;  // 0: no dump is being loaded
     Latch* latch;
     DatabaseStatus status;
   };
 
   Entry* Find(Oid database) noexcept;
   Entry* FindOrAdd(Oid database) noexcept;
-  static bool IsRunning(const Entry& entry) noexcept { return entry.starting || entry.pid != 0; }
+  static bool IsRunning(const Entry& entry) noexcept {
+    return entry.starting != 0 || entry.pid != 0;
+  }
   static void Fail(Entry* entry, const char* why) noexcept;
   void WakeLauncher() noexcept;
 
@@ -88,6 +102,7 @@ class Roster {
   Latch* launcher_;
   bool scan_;
   bool others_wait_;
+  uint64 starts_;
   Entry entries_[kMostDatabases];
 };
 

@@ -191,5 +191,26 @@ TEST(MaskErrorText, random_text_never_crashes) {
   }
 }
 
+std::string MaskedPlan(std::string json) {
+  json.resize(MaskPlan(json.data(), json.size()));
+  return json;
+}
+
+TEST(MaskPlan, literals_vanish_and_names_and_estimates_stay) {
+  EXPECT_EQ(
+      MaskedPlan(R"x({"Plan Rows": 12, "Filter": "((a = 'x''y'::text) AND (t1.b2 > 7.5))"})x"),
+      R"x({"Plan Rows": 12, "Filter": "((a = ?::text) AND (t1.b2 > ?))"})x");
+  EXPECT_EQ(MaskedPlan(R"x({"Filter": "(\"My 1st\" = 'say \"hi\" \\ now'::text)", "Cost": 0.5})x"),
+            R"x({"Filter": "(\"My ?\" = ?::text)", "Cost": 0.5})x");
+  EXPECT_EQ(MaskedPlan(R"x({"Index Cond": "(id = $1)", "Relation Name": "logs_2026"})x"),
+            R"x({"Index Cond": "(id = $1)", "Relation Name": "logs_2026"})x");
+}
+
+TEST(MaskPlan, an_unterminated_literal_ends_with_its_string) {
+  EXPECT_EQ(MaskedPlan(R"x({"Filter": "(a = 'x", "Rows": 1})x"),
+            R"x({"Filter": "(a = ?", "Rows": 1})x");
+  EXPECT_EQ(MaskedPlan(R"x({"Filter": "'\)x"), R"x({"Filter": "?)x");
+}
+
 }  // namespace
 }  // namespace train_perf

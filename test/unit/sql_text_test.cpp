@@ -86,7 +86,7 @@ TEST(NormalizeSql, a_string_goes_on_after_a_newline) {
 TEST(NormalizeSql, a_dollar_in_a_name_opens_no_string) {
   ExpectNormalized({{"select a$b$c, 1", "select a$b$c, $1"},
                     {"select a$$b$$c", "select a$$b$$c"},
-                    {"select $a b$c$, 1", "select $a b$c$, $1"},
+                    {"select $a b$c$, 1", "select $ a b$c$, $1"},
                     {"select 1 + $1", "select $2 + $1"},
                     {"select $1$$x$$", "select $1 $2"},
                     {"select $", "select $"}});
@@ -97,30 +97,30 @@ TEST(NormalizeSql, numbers_of_every_form_are_literals) {
       {{"select 123, 1.5, .5, 1., 1e10, 1.5E-3, .5e+3", "select $1, $2, $3, $4, $5, $6, $7"},
        {"select 0x1F, 0b101, 0o17, 1_000, 1_000.000_1", "select $1, $2, $3, $4, $5"},
        {"for i in 1..10 loop", "for i in $1..$2 loop"},
-       {"select a[1:2], a[b:c], a[:3]", "select a[$1:$2], a[b:c], a[:$3]"},
-       {"select t1.c2, t1 . c2", "select t1.c2, t1 . c2"},
+       {"select a[1:2], a[b:c], a[:3]", "select a[$1 : $2], a[b : c], a[: $3]"},
+       {"select t1.c2, t1 . c2", "select t1.c2, t1.c2"},
        {"select 123abc, 1e, 1.x", "select $1, $2, $3"},
-       {"select 1e+x", "select $1+x"},
+       {"select 1e+x", "select $1 + x"},
        {"select 1.2.3", "select $1 $2"},
        {"select 5::int, '5'::varchar(10)", "select $1::int, $2::varchar($3)"}});
 }
 
 TEST(NormalizeSql, a_sign_is_part_of_the_number_only_where_it_is_no_operator) {
   ExpectNormalized({{"select -1, +1, - 1", "select $1, $2, $3"},
-                    {"select a-1, a -1, a - 1", "select a-$1, a -$2, a - $3"},
-                    {"select (-1), (a)-1, a[1]-1", "select ($1), (a)-$2, a[$3]-$4"},
-                    {"where a=-1 and b <> -1 and c<-1", "where a=$1 and b <> $2 and c<$3"},
-                    {"select a * -1, a*-1, a||-1", "select a * $1, a*$2, a||-$3"},
-                    {"select 1 -1, 'a' -1, $1 -1", "select $2 -$3, $4 -$5, $1 -$6"},
-                    {"select \"a\"-1, null -1", "select \"a\"-$1, null -$2"},
+                    {"select a-1, a -1, a - 1", "select a - $1, a - $2, a - $3"},
+                    {"select (-1), (a)-1, a[1]-1", "select ($1), (a) - $2, a[$3] - $4"},
+                    {"where a=-1 and b <> -1 and c<-1", "where a = $1 and b <> $2 and c < $3"},
+                    {"select a * -1, a*-1, a||-1", "select a * $1, a * $2, a ||- $3"},
+                    {"select 1 -1, 'a' -1, $1 -1", "select $2 - $3, $4 - $5, $1 - $6"},
+                    {"select \"a\"-1, null -1", "select \"a\" - $1, null - $2"},
                     {"between -1 and -2 or not -3", "between $1 and $2 or not $3"},
-                    {"when -1 then -2 else -3 end -4", "when $1 then $2 else $3 end -$4"},
+                    {"when -1 then -2 else -3 end -4", "when $1 then $2 else $3 end - $4"},
                     {"limit -1 offset -1", "limit $1 offset $2"},
                     {"set x = -1, y := -2", "set x = $1, y := $2"},
                     {"return -1; -1", "return $1; $2"},
-                    {"a[-2:-1]", "a[$1:$2]"},
+                    {"a[-2:-1]", "a[$1 : $2]"},
                     {"- - 1", "- $1"},
-                    {"select -a, -(1), -'1'", "select -a, -($1), -$2"},
+                    {"select -a, -(1), -'1'", "select - a, - ($1), - $2"},
                     {"select - -- c\n 1", "select $1"}});
 }
 
@@ -129,8 +129,8 @@ TEST(NormalizeSql, comments_vanish) {
                     {"select /* a /* nested */ 'b */ 1", "select $1"},
                     {"/* head */ select 1 -- tail", "select $1"},
                     {"select 1 -- it's\n, 2", "select $1, $2"},
-                    {"select a+--c\nb", "select a+ b"},
-                    {"select a*/*c*/b", "select a* b"},
+                    {"select a+--c\nb", "select a + b"},
+                    {"select a*/*c*/b", "select a * b"},
                     {"select a @-- c\n b", "select a @ b"},
                     {"select '/* no comment */', '-- none'", "select $1, $2"},
                     {"select \"/* name */\"", "select \"/* name */\""},
@@ -141,8 +141,8 @@ TEST(NormalizeSql, comments_vanish) {
 
 TEST(NormalizeSql, white_space_is_one_space) {
   ExpectNormalized({{"  select\t\n1\v\f\r ", "select $1"},
-                    {"select f ( a , b ) ;", "select f (a, b)"},
-                    {"select a,b", "select a,b"},
+                    {"select f ( a , b ) ;", "select f(a, b)"},
+                    {"select a,b", "select a, b"},
                     {"", ""},
                     {" \n", ""}});
 }
@@ -151,7 +151,7 @@ TEST(NormalizeSql, semicolons_at_the_end_vanish) {
   ExpectNormalized({{"select 1;", "select $1"},
                     {"select 1 ; ; -- end", "select $1"},
                     {"select 1 ; select 2;", "select $1; select $2"},
-                    {"select 1;;select 2", "select $1;;select $2"},
+                    {"select 1;;select 2", "select $1;; select $2"},
                     {"; select 1", "; select $1"},
                     {";", ""}});
 }
@@ -184,9 +184,9 @@ TEST(NormalizeSql, lists_of_any_length_are_one) {
               "select 1 from t where a in (true, /* c */ 2::numeric(10,2)[])"});
   ExpectNormalized(
       {{"a in (1, 2) and b = 3", "a in ($1, ...) and b = $2"},
-       {"a not in(1,2)", "a not in($1, ...)"},
+       {"a not in(1,2)", "a not in ($1, ...)"},
        {"select array[1,2,3], array['a']", "select array[$1, ...], array[$2, ...]"},
-       {"select array[1,2]::int[] -1", "select array[$1, ...]::int[] -$2"},
+       {"select array[1,2]::int[] -1", "select array[$1, ...]::int[] - $2"},
        {"a in ('x'::timestamp(3) with time zone, 'y'::public.\"T\")", "a in ($1, ...)"},
        {"(a, b) in ((1, 2), (3, 4))", "(a, b) in (($1, $2))"}});
 }
@@ -218,7 +218,7 @@ TEST(NormalizeSql, lists_with_expressions_stay) {
                     {"a in (1::int and b)", "a in ($1::int and b)"},
                     {"select f(1, 2), (1, 2)", "select f($1, $2), ($3, $4)"},
                     {"select array[]", "select array[]"},
-                    {"select array[[1,2],[3,4]]", "select array[[$1,$2],[$3,$4]]"},
+                    {"select array[[1,2],[3,4]]", "select array[[$1, $2], [$3, $4]]"},
                     {"a in (1, b) and c in (1, 2)", "a in ($1, b) and c in ($2, ...)"}});
 }
 
@@ -248,11 +248,11 @@ TEST(NormalizeSql, other_quoted_bodies_are_literals) {
 }
 
 TEST(NormalizeSql, operators_are_cut_as_the_server_cuts_them) {
-  ExpectNormalized({{"select a<-1, a@-1", "select a<$1, a@-$2"},
-                    {"select a->>'k', a#>'{}', a ? 'b'", "select a->>$1, a#>$2, a ? $3"},
-                    {"select a <@ b, a||'x'", "select a <@ b, a||$1"},
+  ExpectNormalized({{"select a<-1, a@-1", "select a < $1, a @- $2"},
+                    {"select a->>'k', a#>'{}', a ? 'b'", "select a ->> $1, a #> $2, a ? $3"},
+                    {"select a <@ b, a||'x'", "select a <@ b, a || $1"},
                     {"select a::int::text, f(x => 1)", "select a::int::text, f(x => $1)"},
-                    {"select +-+-1", "select +-+$1"},
+                    {"select +-+-1", "select + - + $1"},
                     {"select \\ { } \x01", "select \\ { } \x01"}});
 }
 
@@ -484,6 +484,38 @@ TEST(NormalizeSql, no_text_takes_more_than_linear_time) {
     // Some tenths of a second with sanitizers; a quadratic time would be hours.
     EXPECT_LT(seconds.count(), 20) << part;
   }
+}
+
+TEST(NormalizeSql, a_password_without_quotes_is_masked_all_the_same) {
+  EXPECT_EQ(Normalized("ALTER ROLE carol PASSWORD p4ssw0rd"), "alter role carol password $1");
+  EXPECT_EQ(Normalized("create user \"C\" with login encrypted password \"p4ss\" valid until 'x'"),
+            "create user \"C\" with login encrypted password $1 valid until $2");
+  EXPECT_EQ(Normalized("alter role carol password null"), "alter role carol password null");
+  EXPECT_EQ(Normalized("alter table t add password text"), "alter table t add password text");
+  EXPECT_EQ(Normalized("alter role a; select password from t"),
+            "alter role a; select password from t");
+}
+
+TEST(NormalizeSql, space_is_the_same_whatever_the_author_left) {
+  EXPECT_EQ(Normalized("select a,b from t where a=1 and b in(2)"),
+            Normalized("SELECT a , b FROM t WHERE a = 1 AND b IN ( 2 )"));
+  EXPECT_EQ(Normalized("select f (x)::int , t . *"), "select f(x)::int, t.*");
+}
+
+TEST(MentionsSecret, literals_count_too) {
+  EXPECT_TRUE(train_perf::MentionsSecret("select set_config('app.Password', 'x')"));
+  EXPECT_FALSE(train_perf::MentionsSecret("select token_count from t"));
+}
+
+TEST(StatementAt, the_statement_at_an_offset_is_found) {
+  const std::string_view sql = "/*a='1'*/ select 1; ;select ';' ; -- end\n";
+  EXPECT_EQ(StatementAt(sql, 0), "/*a='1'*/ select 1");
+  EXPECT_EQ(StatementAt(sql, 18), "/*a='1'*/ select 1");
+  EXPECT_EQ(StatementAt(sql, 19), "select ';' ");
+  EXPECT_EQ(StatementAt(sql, 28), "select ';' ");
+  EXPECT_EQ(StatementAt(sql, 33), "");
+  EXPECT_EQ(StatementAt("", 0), "");
+  EXPECT_EQ(StatementAt(" ; ", 0), "");
 }
 
 }  // namespace
