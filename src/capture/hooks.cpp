@@ -45,12 +45,16 @@ emit_log_hook_type previous_emit_log = nullptr;
 bool suppressed = false;
 int nesting_level = 0;  // statements that run around the current one
 
+// What a statement is to what it runs: around it, or only in its place (EXECUTE, FETCH, and
+// DECLARE, which also says where in the string the cursor's query stands).
+enum class Part { kAround, kVehicle, kDeclare };
+
 // Something that runs right now; they lie on the C stack, innermost first.
 struct Active {
   Active* outer;
   Statement* statement;      // nullptr: not recorded
   OpenExecution* execution;  // nullptr for planning and utility statements
-  bool vehicle;              // another statement is recorded in its place
+  Part part;
   uint64 start_ns;
 };
 Active* active = nullptr;
@@ -58,9 +62,9 @@ Active* active = nullptr;
 uint64 last_end_ns = 0;   // when a client's statement was last recorded
 StatementKey last_key{};  // which one
 StatementSource last_source{};
+StatementSource last_client_source{};  // of what the client sent to run it
 TimestampTz last_statement_start = 0;  // and the start of the message that it came with
 uint64 failures_recorded = 0;
-uint64 pieces_measured = 0;      // of recorded executions
 bool error_is_recorded = false;  // the error that emit_log_hook will see next
 
 struct {
@@ -99,12 +103,11 @@ int ExecutorLevelNow() noexcept {
 
 // The query of a cursor does not know where it stands in the string, its DECLARE does.
 StatementSource SourceOf(const char* text, int location, int length) noexcept {
-  const bool unknown = location <= 0 && length == 0;
-  if (unknown && active != nullptr && active->vehicle && active->statement != nullptr &&
-      active->statement->source.text == text) {
-    return active->statement->source;
-  }
-  return {text, location, length};
+  const bool declared =
+      active != nullptr && active->part == Part::kDeclare && active->statement != nullptr;
+  if (!declared) return {text, location, length};
+  const StatementSource& declare = active->statement->source;
+  return {text, declare.location, declare.length};
 }
 
 Statement MakeStatement(int64 query_id, const StatementSource& source, int level, bool utility) {
@@ -126,6 +129,8 @@ void NoteEnd(const Statement& statement) noexcept {
   last_end_ns = NowNs();
   last_key = statement.key;
   last_source = statement.source;
+  const StatementSource* client = ClientSource();
+  last_client_source = client != nullptr ? *client : statement.source;
   last_statement_start = GetCurrentStatementStartTimestamp();
 }
 
@@ -171,9 +176,10 @@ std::string_view FailedText(const ErrorData& error, bool same_message) noexcept 
     return StatementAt(text, static_cast<size_t>(pg_mbcharcliplen(
                                  text.data(), static_cast<int>(text.size()), error.cursorpos - 1)));
   }
-  if (!same_message || last_source.text != debug_query_string) return StatementAt(text, 0);
-  if (last_source.length == 0) return {};
-  const auto end = static_cast<size_t>(Max(last_source.location, 0) + last_source.length);
+  if (!same_message || last_client_source.text != debug_query_string) return StatementAt(text, 0);
+  if (last_client_source.length == 0) return {};
+  const auto end =
+      static_cast<size_t>(Max(last_client_source.location, 0) + last_client_source.length);
   return end < text.size() ? StatementAt(text, end + 1) : std::string_view();
 }
 
@@ -210,7 +216,7 @@ void RecordTermination() {
   error.message = termination.message;
   if (active == nullptr && debug_query_string != nullptr) RecordUnmeasured(error);
   for (; active != nullptr; active = active->outer) {
-    if (active->statement == nullptr || (active->vehicle && active->execution == nullptr)) continue;
+    if (active->statement == nullptr || active->part != Part::kAround) continue;
     Outcome outcome{};
     if (active->execution != nullptr) outcome = active->execution->outcome;
     outcome.execution.duration_ns += NowNs() - active->start_ns;
@@ -255,12 +261,12 @@ void OnLogMessage(ErrorData* error) {
 // Calls run() as what runs right now, one level deeper unless it is a vehicle. After an error
 // everything is as before, fail() is called and the error goes on. Returns when run() began.
 template <typename Run, typename Fail>
-[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, bool vehicle,
-                              Run&& run, Fail&& fail) {
-  Active self{active, statement, execution, vehicle, statement != nullptr ? NowNs() : 0};
+[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, Part part, Run&& run,
+                              Fail&& fail) {
+  Active self{active, statement, execution, part, statement != nullptr ? NowNs() : 0};
   const int level = nesting_level;
   active = &self;
-  if (!vehicle) ++nesting_level;
+  if (part == Part::kAround) ++nesting_level;
   PG_TRY();
   { run(); }
   PG_CATCH();
@@ -294,7 +300,7 @@ PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
   };
   // Functions that the planner evaluates are nested in the statement.
   const uint64 start_ns =
-      Nest(tracked ? &statement : nullptr, nullptr, false, run, [&](uint64 begun) {
+      Nest(tracked ? &statement : nullptr, nullptr, Part::kAround, run, [&](uint64 begun) {
         if (tracked) RecordFailureOf(&statement, NowNs() - begun, params);
       });
   if (!tracked) return plan;
@@ -335,7 +341,7 @@ void OnExecutorStart(QueryDesc* query, int flags) {
   if (tracked) WatchBackendExit();
   // Functions that partition pruning evaluates are nested in the statement.
   Nest(
-      tracked ? &statement : nullptr, nullptr, false, [&] { Start(query, flags); },
+      tracked ? &statement : nullptr, nullptr, Part::kAround, [&] { Start(query, flags); },
       [&](uint64 begun) {
         if (tracked) RecordFailureOf(&statement, NowNs() - begun, query->params);
       });
@@ -372,7 +378,7 @@ template <typename Run>
 void Measure(OpenExecution* execution, Run&& run) {
   const Usage before = execution != nullptr ? Usage::Now() : Usage{};
   Statement* statement = execution != nullptr ? &execution->statement : nullptr;
-  const uint64 start_ns = Nest(statement, execution, false, run, [&](uint64 begun) {
+  const uint64 start_ns = Nest(statement, execution, Part::kAround, run, [&](uint64 begun) {
     if (execution == nullptr) return;
     execution->outcome.AddPiece(before, begun);
     if (!execution->recorded) RecordFailure(&execution->statement, execution->outcome);
@@ -381,14 +387,24 @@ void Measure(OpenExecution* execution, Run&& run) {
   if (execution == nullptr) return;
   execution->outcome.AddPiece(before, start_ns);
   execution->ran = true;
-  ++pieces_measured;
+}
+
+// A client's FETCH from a cursor that a function opened: from here on it is the client's.
+OpenExecution* TakeOver(QueryDesc* query) noexcept {
+  const bool fetched =
+      active != nullptr && active->part == Part::kVehicle && active->statement != nullptr;
+  if (!fetched) return nullptr;
+  const PlannedStmt* plan = query->plannedstmt;
+  Statement statement = MakeStatement(
+      QueryIdOf(plan), {query->sourceText, plan->stmt_location, plan->stmt_len}, LevelNow(), false);
+  return Identify(&statement) ? executions::Open(query, statement) : nullptr;
 }
 
 void OnExecutorRun(TRAIN_PERF_RUN_PARAMS) {
   OpenExecution* execution = executions::Find(query_desc);
+  if (execution == nullptr) execution = TakeOver(query_desc);
   if (execution != nullptr && execution->recorded && ScanDirectionIsNoMovement(direction)) {
     Measure(nullptr, [&] { Run(TRAIN_PERF_RUN_ARGS); });
-    ++pieces_measured;
     return;
   }
   if (execution != nullptr && execution->recorded) {  // rewound and run again: another execution
@@ -436,16 +452,16 @@ void OnExecutorEnd(QueryDesc* query) {
 
 // --- Utility statements -----------------------------------------------------------------------
 
-// These run or hold another statement, which is recorded in their place; they themselves if they
-// fail before it, or if what they run is not recorded (FETCH from a cursor that a function opened).
-bool IsVehicle(const Node* statement) noexcept {
+// In place of a vehicle what it runs is recorded, itself only if it fails before that.
+Part PartOf(const Node* statement) noexcept {
   switch (nodeTag(statement)) {
     case T_ExecuteStmt:
-    case T_DeclareCursorStmt:
     case T_FetchStmt:
-      return true;
+      return Part::kVehicle;
+    case T_DeclareCursorStmt:
+      return Part::kDeclare;
     default:
-      return false;
+      return Part::kAround;
   }
 }
 
@@ -479,8 +495,7 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
   const auto run = [&] {
     RunUtility(plan, query_string, read_only_tree, context, params, environment, dest, completion);
   };
-  const bool vehicle = IsVehicle(plan->utilityStmt);
-  const bool holds_only = IsA(plan->utilityStmt, DeclareCursorStmt);
+  const Part part = PartOf(plan->utilityStmt);
   const int level = LevelNow();
   const bool visible = Tracks(level);
   const bool tracked = visible && settings::track_utility;
@@ -490,14 +505,13 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
   if (visible) WatchBackendExit();
   const Usage before = Usage::Now();
   const uint64 failures_before = failures_recorded;
-  const uint64 pieces_before = pieces_measured;
   const uint64 start_ns =
-      Nest(visible ? &statement : nullptr, nullptr, vehicle, run, [&](uint64 begun) {
-        if (vehicle && failures_recorded != failures_before) return;
+      Nest(visible ? &statement : nullptr, nullptr, part, run, [&](uint64 begun) {
+        if (part != Part::kAround && failures_recorded != failures_before) return;
         if (tracked) RecordFailureOf(&statement, NowNs() - begun, params);
         if (visible && level == 0) error_is_recorded = true;  // or is not wanted
       });
-  if (!tracked || holds_only || (vehicle && pieces_measured != pieces_before)) return;
+  if (!tracked || part != Part::kAround) return;
   Outcome outcome{};
   outcome.AddPiece(before, start_ns);
   outcome.execution.started = GetCurrentStatementStartTimestamp();
