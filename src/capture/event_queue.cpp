@@ -97,6 +97,7 @@ void EventQueue::Enqueue(Oid database, EventHeader header, const EventTexts& tex
   for (int i = 0; i < kEventFields; ++i)
     header.lengths[i] = static_cast<uint32>(texts[static_cast<size_t>(i)].size());
   header.next = BlockPool::kNone;
+  header.refusals = 0;
   const uint32 blocks = BlocksOf(header);
   uint32 chain = BlockPool::kNone;
   {
@@ -120,16 +121,22 @@ void EventQueue::Enqueue(Oid database, EventHeader header, const EventTexts& tex
     pool_.Free(chain);
     return;
   }
-  if (lane->tail == BlockPool::kNone) {
-    lane->head = chain;
-  } else {
-    HeaderAt(lane->tail)->next = chain;
-  }
-  lane->tail = chain;
-  lane->blocks += blocks;
+  Append(lane, chain);
   ++lane->counters.enqueued;
-  ++lane->counters.queued;
   if (lane->consumer != nullptr && lane->blocks > pool_.capacity() / 4) SetLatch(lane->consumer);
+}
+
+void EventQueue::Append(Lane* lane, uint32 event) noexcept {
+  EventHeader* header = HeaderAt(event);
+  header->next = BlockPool::kNone;
+  if (lane->tail == BlockPool::kNone) {
+    lane->head = event;
+  } else {
+    HeaderAt(lane->tail)->next = event;
+  }
+  lane->tail = event;
+  lane->blocks += BlocksOf(*header);
+  ++lane->counters.queued;
 }
 
 std::vector<QueuedEvent> EventQueue::Peek(Oid database, uint32 most) {
@@ -167,13 +174,27 @@ uint32 EventQueue::RemoveHead(Lane* lane) noexcept {
   return event;
 }
 
-void EventQueue::Remove(Oid database, uint32 count, bool written) noexcept {
+void EventQueue::Remove(Oid database, uint32 count) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Lane* lane = FindLane(database);
   if (lane == nullptr) return;
   for (; count > 0 && lane->head != BlockPool::kNone; --count) {
     pool_.Free(RemoveHead(lane));
-    ++(written ? lane->counters.written : lane->counters.dropped);
+    ++lane->counters.written;
+  }
+}
+
+void EventQueue::Refuse(Oid database, bool others_written) noexcept {
+  constexpr uint32 kMostRefusals = 3;
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Lane* lane = FindLane(database);
+  if (lane == nullptr || lane->head == BlockPool::kNone) return;
+  const uint32 event = RemoveHead(lane);
+  if (++HeaderAt(event)->refusals >= kMostRefusals && others_written) {
+    pool_.Free(event);
+    ++lane->counters.dropped;
+  } else {
+    Append(lane, event);
   }
 }
 

@@ -37,6 +37,7 @@ using EventTexts = std::array<std::string_view, kEventFields>;
 struct EventHeader {
   uint32 next;                   // first block of the next event; set by the queue
   uint32 lengths[kEventFields];  // set by the queue
+  uint32 refusals;               // set by the queue
   TimestampTz finished;
   uint64 duration_ns;
   int64 query_id;
@@ -84,8 +85,11 @@ class EventQueue {
 
   // Copies up to `most` of the oldest events of a database, which stay queued. Throws bad_alloc.
   std::vector<QueuedEvent> Peek(Oid database, uint32 most);
-  // Takes the oldest `count` events away, as written or as dropped.
-  void Remove(Oid database, uint32 count, bool written) noexcept;
+  // Takes the oldest `count` events away: they are written.
+  void Remove(Oid database, uint32 count) noexcept;
+  // The oldest event could not be written: it becomes the last. If `others_written` (meanwhile),
+  // the third time it is dropped.
+  void Refuse(Oid database, bool others_written) noexcept;
 
   // Zeros for a database without a lane.
   LaneCounters Count(Oid database) noexcept;
@@ -111,6 +115,7 @@ class EventQueue {
   bool HasRoom(const Lane& lane, uint32 blocks) const noexcept;
   EventHeader* HeaderAt(uint32 block) noexcept;
   uint32 RemoveHead(Lane* lane) noexcept;
+  void Append(Lane* lane, uint32 event) noexcept;
   static uint32 BlocksOf(const EventHeader& header) noexcept;
 
   LWLock* lock_;

@@ -20,7 +20,7 @@ uint32 delivered = 0;
 }  // namespace
 
 void Done() noexcept {
-  events->Remove(MyDatabaseId, delivered, true);
+  events->Remove(MyDatabaseId, delivered);
   delivered = 0;
 }
 

@@ -156,27 +156,29 @@ bool IsDue(const Job& job) noexcept { return job.due <= GetCurrentTimestamp(); }
 
 void Postpone(Job* job, int64 us) noexcept { job->due = GetCurrentTimestamp() + us; }
 
-// The row itself is refused, as by a constraint that somebody added; waiting does not help.
+// The row itself is refused, as by a constraint that somebody added.
 bool IsRefusal(int sqlstate) noexcept {
   const int category = ERRCODE_TO_CATEGORY(sqlstate);
   return category == ERRCODE_DATA_EXCEPTION || category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
          category == ERRCODE_PLPGSQL_ERROR;
 }
 
-// Batch by batch until the queue is empty. After failures one event at a time, and one that the
-// table refuses alone is dropped and counted, so that it does not hold up the others.
+// Batch by batch until the queue is empty. After failures one event at a time, so that one that the
+// table refuses does not hold up the others: it goes to the end of the queue. It is dropped, and
+// counted, when it was refused again and again while others were written.
 bool WriteLog() {
+  static bool written_since_refusal = false;
   while (events->Count(database).queued > 0) {
     const bool alone = write_log.failures > 1;
     log_batch::size = alone ? 1 : kBatch;
-    const int failures = write_log.failures;
     if (Try(&write_log) >= 0) {
       log_batch::Done();
+      written_since_refusal = true;
       continue;
     }
-    if (alone && failures >= 3 && IsRefusal(write_log.sqlstate)) {
-      events->Remove(database, 1, false);
-      write_log.failures = 0;
+    if (alone && IsRefusal(write_log.sqlstate)) {
+      events->Refuse(database, written_since_refusal);
+      written_since_refusal = false;
     }
     return false;
   }
@@ -214,7 +216,8 @@ void PinSettings() {
     const char* value;
   } pinned[] = {
       {"search_path", "pg_catalog, pg_temp"},
-      {"lock_timeout", "1s"},
+      {"lock_timeout", "900ms"},
+      {"deadlock_timeout", "10ms"},  // whoever looks first is the one to lose a deadlock
       {"default_transaction_read_only", "off"},
       {"default_transaction_isolation", "read committed"},
       {"session_replication_role", "origin"},
@@ -279,6 +282,7 @@ void HandleSignals() {
   if (!ConfigReloadPending) return;
   ConfigReloadPending = false;
   ProcessConfigFile(PGC_SIGHUP);
+  log_upkeep.due = history_upkeep.due = 0;  // the retention may have changed
 }
 
 }  // namespace

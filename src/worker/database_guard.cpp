@@ -1,5 +1,6 @@
 #include "worker/database_guard.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cstring>
 
@@ -32,6 +33,10 @@ Oid reconfigured = InvalidOid;  // its collector has to read its settings again
 bool databases_change = false;
 bool extensions_change = false;
 bool extension_is_here = false;
+bool extension_is_new = false;
+constexpr int kMostCreated = 64;
+Oid created[kMostCreated];  // extensions
+int created_count = 0;
 
 const char* StringOption(List* options, const char* name) {
   ListCell* cell = nullptr;
@@ -156,13 +161,16 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
 void OnObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void* arg) {
   if (previous_object_access != nullptr)
     previous_object_access(access, class_id, object_id, sub_id, arg);
-  if (class_id == ExtensionRelationId && (access == OAT_POST_CREATE || access == OAT_DROP))
-    extensions_change = true;
+  if (class_id != ExtensionRelationId || (access != OAT_POST_CREATE && access != OAT_DROP)) return;
+  extensions_change = true;
+  if (access == OAT_POST_CREATE && created_count < kMostCreated)
+    created[created_count++] = object_id;
 }
 
 void Forget() noexcept {
   dropped = reconfigured = InvalidOid;
-  databases_change = extensions_change = extension_is_here = false;
+  databases_change = extensions_change = extension_is_here = extension_is_new = false;
+  created_count = 0;
 }
 
 // Every dump begins with these settings; hardly anybody else combines them.
@@ -176,21 +184,26 @@ void OnCommit() noexcept {
   }
   if (databases_change) roster->RequestScan();
   if (OidIsValid(reconfigured)) roster->Restart(reconfigured);
-  if (extensions_change && extension_is_here != events->IsOpen(MyDatabaseId)) {
-    if (extension_is_here) {
-      roster->Announce(MyDatabaseId, IsLoadingDump());
-    } else {
-      roster->RequestLook(MyDatabaseId);
-    }
+  if (extension_is_new) {
+    roster->Announce(MyDatabaseId, IsLoadingDump());
+  } else if (extensions_change && extension_is_here != events->IsOpen(MyDatabaseId)) {
+    roster->RequestLook(MyDatabaseId);
   }
   ReleaseFrom(0);
   Forget();
 }
 
+void LookForExtension() {
+  const Oid extension = get_extension_oid("train_perf", true);
+  extension_is_here = OidIsValid(extension);
+  extension_is_new = extension_is_here && std::find(created, created + created_count, extension) !=
+                                              created + created_count;
+}
+
 void OnTransactionEnd(XactEvent event, void*) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
-      if (extensions_change) extension_is_here = OidIsValid(get_extension_oid("train_perf", true));
+      if (extensions_change) LookForExtension();
       break;
     case XACT_EVENT_COMMIT:
       if (!IsBinaryUpgrade) OnCommit();

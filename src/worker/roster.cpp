@@ -96,8 +96,11 @@ void Roster::Forget(Oid database) noexcept {
 }
 
 void Roster::Restart(Oid database) noexcept {
-  const int pid = CollectorOf(database);
-  if (pid != 0) kill(pid, SIGTERM);
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr) return;
+  entry->upkeep_due = 0;
+  if (entry->pid != 0) kill(entry->pid, SIGTERM);
 }
 
 int Roster::CollectorOf(Oid database) noexcept {
@@ -163,6 +166,7 @@ Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* next = nullptr;
   bool next_has_work = false;
+  bool starved = false;
   int running = 0;
   *next_start = 0;
   const auto look_again = [next_start](TimestampTz at) {
@@ -172,6 +176,7 @@ Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
     if (!OidIsValid(entry.database)) continue;
     if (IsRunning(entry)) ++running;
     if (IsRunning(entry) || entry.holds > 0 || !entry.listed) continue;
+    starved = starved || entry.starved;
     look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
     if (entry.not_before > now) continue;
     const bool has_work =
@@ -182,8 +187,10 @@ Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
     next = &entry;
     next_has_work = has_work;
   }
-  others_wait_ = next_has_work && running >= most;
+  others_wait_ = starved || running > most || (next_has_work && running >= most);
   if (next == nullptr || running >= most) return {InvalidOid, 0};
+  if (starved && !next_has_work)
+    return {InvalidOid, 0};  // would take the worker that another needs
   next->starting = ++starts_;
   return {next->database, next->starting};
 }
@@ -203,6 +210,7 @@ void Roster::StartFailed(const Start& start, const char* why) noexcept {
   Entry* entry = Find(start.database);
   if (entry == nullptr || entry->starting != start.number) return;
   entry->starting = 0;
+  entry->starved = why != nullptr;
   Fail(entry, why);
 }
 
@@ -211,6 +219,7 @@ bool Roster::Enter(Oid database, int pid, Latch* latch) noexcept {
   Entry* entry = Find(database);
   if (entry == nullptr) return false;
   entry->starting = 0;
+  entry->starved = false;
   if (entry->holds > 0 || entry->pid != 0) return false;
   entry->pid = pid;
   entry->latch = latch;

@@ -79,7 +79,8 @@ class Roster {
     int pid;
     uint64 starting;  // number of the start under way, or 0
     bool look;
-    bool listed;  // not only held
+    bool listed;   // not only held
+    bool starved;  // the server had no worker for it
     int holds;
     int failures;
     TimestampTz not_before;
