@@ -1,0 +1,83 @@
+# Workers that are ended, and a server that crashes: everything resumes by itself.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use Test::More;
+use Workers;
+
+my $node = start_server('workers_crash', "restart_after_crash = on\nlog_min_messages = warning\n");
+with_extension($node, 'app');
+is_logged($node, 'app', 'first');
+
+sub pid_of
+{
+	my ($type) = @_;
+	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'");
+}
+
+sub another
+{
+	my ($type, $old) = @_;
+	return eventually($node, 'postgres', "SELECT count(*) = 1 AND min(pid) <> $old FROM pg_stat_activity
+		WHERE backend_type = '$type'", "another $type");
+}
+
+subtest 'collector_is_terminated' => sub {
+	for my $round (1 .. 3)
+	{
+		my $pid = pid_of('train_perf collector');
+		is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)"), 't', 'terminated');
+		another('train_perf collector', $pid);
+		is_logged($node, 'app', "terminated$round");
+	}
+};
+
+subtest 'collector_is_cancelled' => sub {
+	my $pid = pid_of('train_perf collector');
+	is($node->safe_psql('postgres', "SELECT pg_cancel_backend($pid)"), 't', 'cancelled');
+	is_logged($node, 'app', 'cancelled');
+};
+
+subtest 'launcher_is_terminated' => sub {
+	my $pid = pid_of('train_perf launcher');
+	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)"), 't', 'terminated');
+	is_logged($node, 'app', 'without_launcher');
+	another('train_perf launcher', $pid);
+	with_extension($node, 'later');
+	is_logged($node, 'later', 'new_launcher');
+	is_logged($node, 'app', 'new_launcher');
+};
+
+subtest 'launcher_and_collector_are_terminated' => sub {
+	my $pid = pid_of('train_perf launcher');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE backend_type ~ '^train_perf' ORDER BY backend_type DESC");
+	another('train_perf launcher', $pid);
+	is_logged($node, $_, 'both') for qw(app later);
+};
+
+subtest 'server_crashes' => sub {
+	my $rows = $node->safe_psql('app', 'SELECT count(*) FROM query_performance_logs');
+	for my $victim ('client backend', 'train_perf collector', 'train_perf launcher')
+	{
+		my $since = $node->safe_psql('app', 'SELECT counting_since FROM capture_status()');
+		my $session = session($node, 'app');
+		my $pid = $victim eq 'client backend'
+		  ? $session->query('SELECT pg_backend_pid()')
+		  : (split /\n/, pid_of($victim))[0];
+		kill 'KILL', $pid;
+		eval { $session->quit };
+		$node->poll_query_until('app', "SELECT counting_since > '$since' FROM capture_status()")
+		  or die 'the server does not come back';
+		my $mark = 'killed_' . $victim =~ s/ /_/r;
+		is_logged($node, $_, $mark, "$_: logged after a killed $victim") for qw(app later);
+		counts_add_up($node, 'app');
+	}
+	is_true($node, 'app', "SELECT count(*) > $rows FROM query_performance_logs", 'what was written stays');
+};
+
+is_never($node, qr/PANIC|TRAP/, 'no panic');
+$node->stop;
+done_testing();
