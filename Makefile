@@ -12,7 +12,6 @@ SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.s
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
-REGRESS_OPTS = --inputdir=.
 
 PG_CONFIG ?= pg_config
 # System headers: those of PostgreSQL 15 say `register`, which C++17 took away.

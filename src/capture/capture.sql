@@ -87,9 +87,12 @@ CREATE TABLE query_performance_logs (
   wal_bytes numeric,
   trace_id text,
   tags jsonb,
-  plan jsonb
+  plan jsonb,
+  PRIMARY KEY (id, execution_timestamp)
 ) PARTITION BY RANGE (execution_timestamp);
 CREATE TABLE query_performance_logs_default PARTITION OF query_performance_logs DEFAULT;
+CREATE INDEX query_performance_logs_time ON query_performance_logs (execution_timestamp);
+CREATE INDEX query_performance_logs_hash ON query_performance_logs (query_hash, execution_timestamp);
 SELECT pg_catalog.pg_extension_config_dump('query_performance_logs_default', '');
 
 COMMENT ON TABLE query_performance_logs IS

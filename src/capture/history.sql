@@ -29,6 +29,7 @@ CREATE TABLE query_stats_history (
   source text NOT NULL DEFAULT 'train_perf'
 ) PARTITION BY RANGE (bucket_start);
 CREATE TABLE query_stats_history_default PARTITION OF query_stats_history DEFAULT;
+CREATE INDEX query_stats_history_time ON query_stats_history (bucket_start);
 SELECT pg_catalog.pg_extension_config_dump('query_stats_history_default', '');
 
 COMMENT ON TABLE query_stats_history IS
@@ -153,53 +154,6 @@ COMMENT ON FUNCTION get_query_stats(timestamptz, timestamptz) IS
 
 -- Partitions of one day each.
 
--- A dump attaches the partitions that it brings and then gives each its indexes. Had their parent
--- indexes already, attaching would have made them, and the dump would fail: while a dump is being
--- loaded (every one begins with these settings) the parent gets its indexes later, from the collector.
-CREATE FUNCTION ensure_indexes(parent regclass, primary_key text, indexes text[]) RETURNS integer
-LANGUAGE plpgsql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-  made integer := 0;
-  columns text;
-BEGIN
-  IF primary_key IS NOT NULL AND
-     NOT EXISTS (SELECT FROM pg_constraint WHERE conrelid = parent AND contype = 'p') THEN
-    EXECUTE format('ALTER TABLE %s ADD PRIMARY KEY (%s)', parent, primary_key);
-    made := made + 1;
-  END IF;
-  FOREACH columns IN ARRAY indexes LOOP
-    CONTINUE WHEN EXISTS (
-      SELECT FROM pg_index
-       WHERE indrelid = parent AND pg_get_indexdef(indexrelid) LIKE '% (' || columns || ')');
-    EXECUTE format('CREATE INDEX ON %s (%s)', parent, columns);
-    made := made + 1;
-  END LOOP;
-  RETURN made;
-END
-$$;
-COMMENT ON FUNCTION ensure_indexes(regclass, text, text[]) IS
-  'Makes the indexes of a partitioned table that it lacks after loading a dump; returns how many.';
-
-CREATE FUNCTION ensure_log_indexes() RETURNS integer
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
-  SELECT ensure_indexes('query_performance_logs'::regclass, 'id, execution_timestamp',
-                        '{execution_timestamp,"query_hash, execution_timestamp"}');
-END;
-COMMENT ON FUNCTION ensure_log_indexes() IS 'Makes the indexes that query_performance_logs lacks.';
-
-CREATE FUNCTION ensure_history_indexes() RETURNS integer
-LANGUAGE sql VOLATILE
-BEGIN ATOMIC
-  SELECT ensure_indexes('query_stats_history'::regclass, NULL, '{bucket_start}');
-END;
-COMMENT ON FUNCTION ensure_history_indexes() IS 'Makes the indexes that query_stats_history lacks.';
-
-SELECT ensure_log_indexes(), ensure_history_indexes()
- WHERE NOT (current_setting('check_function_bodies') = 'off' AND current_setting('row_security') = 'off');
-
 CREATE FUNCTION maintain_partitions_of(parent regclass, keep interval,
                                        at timestamptz DEFAULT clock_timestamp(),
                                        most integer DEFAULT NULL)
@@ -292,7 +246,6 @@ COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz, inte
 CREATE FUNCTION maintain_log_partitions() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT ensure_log_indexes();
   SELECT maintain_partitions_of('query_performance_logs'::regclass,
                                 coalesce(current_setting('train_perf.log_retention', true),
                                          '7d')::interval,
@@ -308,7 +261,6 @@ BEGIN ATOMIC
   DELETE FROM query_texts t
    WHERE t.last_seen < now() - interval '2 days' -
                        coalesce(current_setting('train_perf.retention', true), '35d')::interval;
-  SELECT ensure_history_indexes();
   SELECT maintain_partitions_of('query_stats_history'::regclass,
                                 coalesce(current_setting('train_perf.retention', true),
                                          '35d')::interval,

@@ -121,17 +121,6 @@ subtest 'restore_over_a_database_in_use' => sub {
 	has_all($node, 'plain', $before);
 };
 
-subtest 'restore_that_tolerates_no_error' => sub {
-	my ($file, $before) = dumped('-Fc');
-	create_database($node, qw(whole strict));
-	$node->command_ok([ 'pg_restore', '-1', '-d', $node->connstr('whole'), $file ],
-		'pg_restore --single-transaction')
-	  and has_all($node, 'whole', $before);
-	$node->command_ok([ 'pg_restore', '-e', '-d', $node->connstr('strict'), $file ],
-		'pg_restore --exit-on-error')
-	  and has_all($node, 'strict', $before);
-};
-
 subtest 'pg_dumpall' => sub {
 	my %before = map { $_ => [ split /\n/, $node->safe_psql('app', $rows{$_}) ] } keys %rows;
 	my $file = $node->basedir . '/all';
