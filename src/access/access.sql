@@ -22,6 +22,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'get_slow_queries(integer, integer)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'severity_rank(text)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'slow_query_severity(numeric)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'max_duration_in(jsonb)'::regprocedure::oid),
   ('operate', 'INSERT', 'TABLE', 'query_performance_logs'::regclass::oid),
   ('operate', 'INSERT, UPDATE', 'TABLE', 'performance_alerts'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION',
@@ -47,6 +48,9 @@ DECLARE
   rule record;
   object text;
 BEGIN
+  IF grantee IS NULL THEN
+    RAISE EXCEPTION USING ERRCODE = '22004', MESSAGE = 'grantee must not be NULL';
+  END IF;
   FOR rule IN EXECUTE format('SELECT * FROM %s WHERE level = ANY ($1)', rules) USING levels LOOP
     object := CASE rule.kind WHEN 'TABLE' THEN rule.object::regclass::text
                              ELSE rule.object::regprocedure::text END;
@@ -106,7 +110,7 @@ CREATE FUNCTION revoke_access(grantee regrole) RETURNS void
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
-  SELECT change_access('access_levels'::regclass, revoke_access.grantee, '{read,operate}', false);
+  SELECT change_access('access_levels'::regclass, revoke_access.grantee, '{read,operate}'::text[], false);
 END;
 COMMENT ON FUNCTION revoke_access(regrole) IS
   'Takes back what grant_access gave; USAGE of the schema stays.';
@@ -122,7 +126,10 @@ DECLARE
 BEGIN
   -- A row of ours is worth more than its user: one who does not exist (any more) is stored as NULL.
   -- (Nested: a condition on a column that this table lacks must not even be looked at.)
-  IF TG_ARGV[1] = 'user_id' THEN
+  IF NOT EXISTS (SELECT FROM pg_class WHERE oid = TG_ARGV[0]::oid) THEN
+    -- The table of users was dropped with its constraint, which leaves this trigger.
+    IF TG_ARGV[1] = 'user_id' THEN NEW.user_id := NULL; ELSE NEW.resolved_by := NULL; END IF;
+  ELSIF TG_ARGV[1] = 'user_id' THEN
     IF NEW.user_id IS NOT NULL THEN
       EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE id = $1)', TG_ARGV[0]::oid::regclass)
         INTO known USING NEW.user_id;

@@ -3,9 +3,43 @@
 
 DO $$
 DECLARE
+  path text := pg_catalog.current_setting('search_path');
+  foreigners text;
   member record;
   grantee text;
 BEGIN
+  -- Nothing that stands in the target schema may be called from here.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+
+  -- Nor may it have got into the functions and views above, by argument types that fit better than
+  -- those of the server's own functions.
+  WITH member AS (
+    SELECT d.classid, d.objid
+      FROM pg_depend d
+      JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'train_perf'
+     WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+  ), part AS (
+    SELECT m.classid, m.objid FROM member m
+    UNION ALL
+    SELECT 'pg_rewrite'::regclass, r.oid FROM pg_rewrite r JOIN member m ON m.objid = r.ev_class
+    UNION ALL
+    SELECT 'pg_attrdef'::regclass, a.oid FROM pg_attrdef a JOIN member m ON m.objid = a.adrelid
+    UNION ALL
+    SELECT 'pg_constraint'::regclass, c.oid FROM pg_constraint c JOIN member m ON m.objid = c.conrelid
+  )
+  SELECT string_agg(DISTINCT pg_describe_object(d.refclassid, d.refobjid, 0), ', ')
+    INTO foreigners
+    FROM part p
+    JOIN pg_depend d ON d.classid = p.classid AND d.objid = p.objid
+   WHERE d.refclassid IN ('pg_proc'::regclass, 'pg_operator'::regclass) AND d.deptype = 'n'
+     AND NOT EXISTS (SELECT FROM member m WHERE m.classid = d.refclassid AND m.objid = d.refobjid);
+  IF foreigners IS NOT NULL THEN
+    RAISE EXCEPTION USING
+      ERRCODE = '55000',
+      MESSAGE = 'train_perf would call what stands in its schema and is not its own: ' || foreigners,
+      HINT = 'Install it in a schema of its own with CREATE EXTENSION train_perf WITH SCHEMA ....';
+  END IF;
+
   FOR member IN
     SELECT d.classid, d.objid, 'TABLE' AS kind, c.relkind, d.objid::regclass::text AS identity,
            c.relowner AS owner, coalesce(c.relacl, acldefault('r', c.relowner)) AS acl
@@ -34,10 +68,12 @@ BEGIN
       EXECUTE format('CREATE POLICY granted ON %s USING (true) WITH CHECK (true)', member.identity);
     END IF;
   END LOOP;
+  PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
 
-SELECT change_access('access_levels'::regclass, 'pg_monitor'::regrole, '{read}', true);
+SELECT change_access('access_levels'::regclass, 'pg_monitor'::regrole, '{read}'::text[], true);
+SELECT grant_usage('access_levels'::regclass, 'pg_monitor'::regrole);
 GRANT EXECUTE ON FUNCTION grant_access(regrole, text), revoke_access(regrole) TO pg_database_owner;
 -- Everybody may look at query_stats; it masks what is not theirs.
 GRANT SELECT ON query_stats TO PUBLIC;
@@ -45,7 +81,7 @@ GRANT EXECUTE ON FUNCTION query_stats() TO PUBLIC;
 
 DO $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM pg_settings WHERE name = 'train_perf.max_statements') THEN
+  IF pg_catalog.current_setting('train_perf.max_statements', true) IS NULL THEN
     RAISE WARNING USING
       MESSAGE = 'train_perf is not preloaded: statements are not captured and nothing runs in the background',
       HINT = 'Add this line to postgresql.conf and restart the server: shared_preload_libraries = ''train_perf''';

@@ -31,7 +31,8 @@ COMMENT ON COLUMN performance_alerts.resolved_by IS 'Who resolved it: a user of 
 CREATE FUNCTION severity_rank(severity text) RETURNS integer
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT array_position('{info,warning,error,critical}'::text[], severity_rank.severity);
+  SELECT CASE severity_rank.severity
+           WHEN 'info' THEN 1 WHEN 'warning' THEN 2 WHEN 'error' THEN 3 WHEN 'critical' THEN 4 END;
 END;
 COMMENT ON FUNCTION severity_rank(text) IS 'Severities in order: info 1, warning 2, error 3, critical 4.';
 
@@ -75,12 +76,22 @@ COMMENT ON FUNCTION resolve_performance_alert(uuid, text, uuid) IS
 CREATE FUNCTION slow_query_severity(duration_ms numeric) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 BEGIN ATOMIC
-  SELECT CASE WHEN slow_query_severity.duration_ms > 2000 THEN 'error'
-              WHEN slow_query_severity.duration_ms > 1000 THEN 'warning'
-              WHEN slow_query_severity.duration_ms > 500 THEN 'info' END;
+  SELECT CASE WHEN slow_query_severity.duration_ms > 2000::numeric THEN 'error'
+              WHEN slow_query_severity.duration_ms > 1000::numeric THEN 'warning'
+              WHEN slow_query_severity.duration_ms > 500::numeric THEN 'info' END;
 END;
 COMMENT ON FUNCTION slow_query_severity(numeric) IS
   'The severity of one slow statement by its duration; NULL up to 500 ms.';
+
+CREATE FUNCTION max_duration_in(details jsonb) RETURNS numeric
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+  -- Whoever may update alerts may write anything here.
+  SELECT CASE WHEN jsonb_typeof(max_duration_in.details -> 'max_duration_ms') = 'number'
+              THEN (max_duration_in.details ->> 'max_duration_ms')::numeric END;
+END;
+COMMENT ON FUNCTION max_duration_in(jsonb) IS
+  'The longest duration in ms that the details of a slow_query alert tell; NULL if they tell none.';
 
 CREATE FUNCTION raise_slow_query_alert(query_hash text, query_text text, duration_ms numeric,
                                        executions bigint, endpoint text, last_execution timestamptz)
@@ -90,8 +101,8 @@ BEGIN ATOMIC
   INSERT INTO performance_alerts AS open (alert_type, severity, message, details, fingerprint,
                                           occurrences, created_at, last_seen_at)
   SELECT 'slow_query', slow_query_severity(s.duration_ms),
-         format('Statement took %s ms: %s', round(s.duration_ms), left(s.query_text, 200)),
-         jsonb_build_object('query_hash', s.query_hash, 'query', left(s.query_text, 1000),
+         'Statement took ' || round(s.duration_ms)::text || ' ms: ' || left(s.query_text, 200),
+         pg_catalog.jsonb_build_object('query_hash', s.query_hash, 'query', left(s.query_text, 1000),
                             'max_duration_ms', round(s.duration_ms), 'endpoint', s.endpoint),
          'slow_query:' || s.query_hash, s.executions, least(now(), s.last_execution),
          s.last_execution
@@ -105,12 +116,12 @@ BEGIN ATOMIC
          -- The worst so far stays on show while the alert is open.
          severity = CASE WHEN severity_rank(excluded.severity) > severity_rank(open.severity)
                          THEN excluded.severity ELSE open.severity END,
-         message = CASE WHEN (excluded.details ->> 'max_duration_ms')::numeric >
-                             coalesce((open.details ->> 'max_duration_ms')::numeric, 0)
+         message = CASE WHEN max_duration_in(excluded.details) >
+                             coalesce(max_duration_in(open.details), 0::numeric)
                         THEN excluded.message ELSE open.message END,
-         details = open.details || excluded.details || jsonb_build_object(
-           'max_duration_ms', greatest((excluded.details ->> 'max_duration_ms')::numeric,
-                                       (open.details ->> 'max_duration_ms')::numeric),
+         details = coalesce(open.details, '{}') || excluded.details || pg_catalog.jsonb_build_object(
+           'max_duration_ms', greatest(max_duration_in(excluded.details),
+                                       max_duration_in(open.details)),
            'endpoint', coalesce(excluded.details ->> 'endpoint', open.details ->> 'endpoint'))
   RETURNING open.id;
 END;
@@ -149,9 +160,10 @@ BEGIN ATOMIC
   SELECT min(normalize_query(l.query_text)), round(avg(l.duration_ms), 2), max(l.duration_ms), count(*),
          max(l.execution_timestamp)
     FROM query_performance_logs l
-   WHERE l.execution_timestamp > now() - make_interval(hours => get_slow_queries.hours_back)
+   WHERE l.execution_timestamp > now() - pg_catalog.make_interval(hours => get_slow_queries.hours_back)
      AND l.duration_ms >= get_slow_queries.min_duration_ms
-   GROUP BY coalesce(l.query_hash, query_hash(l.query_text))
+   -- An application's own hash may be of anything.
+   GROUP BY CASE WHEN l.duration_us IS NULL THEN query_hash(l.query_text) ELSE l.query_hash END
    ORDER BY avg(l.duration_ms) DESC, max(l.duration_ms) DESC
    LIMIT 50;
 END;
@@ -170,7 +182,7 @@ BEGIN ATOMIC
       parameters, error_message, stack_trace, queryid, database_user, application_name,
       client_addr, sqlstate, rows, shared_blks_hit, shared_blks_read, temp_blks_written,
       wal_bytes, trace_id, tags, plan)
-    SELECT b.query_text, b.query_hash, least(round(b.duration_us / 1000.0), 2147483647)::integer,
+    SELECT b.query_text, b.query_hash, least(round(b.duration_us::numeric / 1000.0), 2147483647.0)::integer,
            b.duration_us, b.execution_timestamp, b.user_id, b.endpoint, b.parameters,
            b.error_message, b.stack_trace, b.queryid, b.database_user, b.application_name,
            b.client_addr, b.sqlstate, b.rows, b.shared_blks_hit, b.shared_blks_read,
@@ -179,13 +191,13 @@ BEGIN ATOMIC
     RETURNING 1
   ), slow AS (
     SELECT b.query_hash, min(normalize_query(b.query_text)) AS query_text,
-           max(b.duration_us) / 1000.0 AS duration_ms, count(*) AS executions,
+           max(b.duration_us)::numeric / 1000.0 AS duration_ms, count(*) AS executions,
            max(b.endpoint) AS endpoint, max(b.execution_timestamp) AS last_execution
       FROM batch b
-     WHERE b.duration_us > 500000
+     WHERE b.duration_us > 500000::bigint
      GROUP BY b.query_hash
   ), raised AS (
-    SELECT count(raise_slow_query_alert(s.query_hash, s.query_text, s.duration_ms, s.executions,
+    SELECT pg_catalog.count(raise_slow_query_alert(s.query_hash, s.query_text, s.duration_ms, s.executions,
                                         s.endpoint, s.last_execution)) AS alerts
       FROM slow s
   )

@@ -130,7 +130,7 @@ BEGIN ATOMIC
     SELECT c.calls, c.slow_calls, c.total_time_ms, c.latency_histogram FROM captured c
     UNION ALL
     -- What applications timed themselves counts where nothing was captured.
-    SELECT 1, l.is_slow::integer, l.duration_ms, latency_histogram(l.duration_ms)
+    SELECT 1, l.is_slow::integer, l.duration_ms, latency_histogram(l.duration_ms::double precision)
       FROM query_performance_logs l
      WHERE l.duration_us IS NULL
        AND l.execution_timestamp >= get_query_stats.start_time
@@ -143,9 +143,9 @@ BEGIN ATOMIC
            sum(m.total_time_ms) AS time_ms, merge_latency(m.latency_histogram) AS latency
       FROM measured m
   )
-  SELECT t.calls, t.slow, round((t.time_ms / nullif(t.calls, 0))::numeric, 3),
-         round(latency_quantile_ms(t.latency, 0.5), 3), round(latency_quantile_ms(t.latency, 0.95), 3),
-         round(latency_quantile_ms(t.latency, 0.99), 3)
+  SELECT t.calls, t.slow, round((t.time_ms / nullif(t.calls, 0::bigint)::double precision)::numeric, 3),
+         round(latency_quantile_ms(t.latency, 0.5::double precision), 3), round(latency_quantile_ms(t.latency, 0.95::double precision), 3),
+         round(latency_quantile_ms(t.latency, 0.99::double precision), 3)
     FROM total t;
 END;
 COMMENT ON FUNCTION get_query_stats(timestamptz, timestamptz) IS
@@ -166,17 +166,20 @@ AS $$
 DECLARE
   table_schema name;
   table_name name;
+  table_owner text;
   key name;
   spare regclass;
   columns text;
+  expired boolean;
+  days timestamptz[];
+  outdated text[];
   day timestamptz;
-  part name;
   part_id text;
   grantee text;
   changed integer := 0;
 BEGIN
-  SELECT n.nspname, c.relname, a.attname, p.partdefid::regclass
-    INTO STRICT table_schema, table_name, key, spare
+  SELECT n.nspname, c.relname, c.relowner::regrole::text, a.attname, p.partdefid::regclass
+    INTO STRICT table_schema, table_name, table_owner, key, spare
     FROM pg_partitioned_table p
     JOIN pg_class c ON c.oid = p.partrelid
     JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -186,20 +189,34 @@ BEGIN
     FROM pg_attribute
    WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
 
-  EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING date_trunc('day', at - keep);
+  -- What is to be done, before any lock that writers would wait for.
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < $1)', spare, key)
+    INTO expired USING date_trunc('day', at - keep);
+  EXECUTE format(
+    'SELECT array_agg(d ORDER BY d) FROM (SELECT date_trunc(''day'', $1) UNION '
+    'SELECT date_trunc(''day'', $1) + interval ''1 day'' UNION '
+    'SELECT date_trunc(''day'', %I) FROM %s WHERE %I >= $2 AND %I < $1 + interval ''2 days'') AS days (d) '
+    'WHERE to_regclass(format(''%%I.%%I'', $3, $4 || ''_p'' || to_char(d, ''YYYYMMDD''))) IS NULL',
+    key, spare, key, key)
+    INTO days USING at, date_trunc('day', at - keep), table_schema, table_name;
+  SELECT array_agg(format('%I.%I', table_schema, c.relname) ORDER BY c.relname) INTO outdated
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhparent = parent
+     AND c.relname ~ '_p\d{8}$'
+     AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= at - keep;
+  IF NOT expired AND days IS NULL AND outdated IS NULL THEN RETURN 0; END IF;
 
-  -- A statement that reads the table waits for its partitions behind the table itself, as we do; and
-  -- whoever asks for one change at a time never waits while it holds what such a reader needs.
-  FOR day IN EXECUTE format(
-    'SELECT date_trunc(''day'', $1) UNION SELECT date_trunc(''day'', $1) + interval ''1 day'' '
-    'UNION SELECT date_trunc(''day'', %I) FROM %s WHERE %I < $1 + interval ''2 days'' ORDER BY 1',
-    key, spare, key) USING at
-  LOOP
+  -- Before the default partition: an INSERT that was planned with the old partitions would wait there
+  -- and then find its row in the wrong place.
+  EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', parent);
+  IF expired THEN
+    EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING date_trunc('day', at - keep);
+  END IF;
+
+  FOREACH day IN ARRAY coalesce(days, '{}') LOOP
     EXIT WHEN changed >= most;
-    part := format('%s_p%s', table_name, to_char(day, 'YYYYMMDD'));
-    CONTINUE WHEN EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                           WHERE n.nspname = table_schema AND c.relname = part);
-    part_id := format('%I.%I', table_schema, part);
+    part_id := format('%I.%I', table_schema, table_name || '_p' || to_char(day, 'YYYYMMDD'));
     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING COMMENTS)',
                    part_id, parent);
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT of_its_day CHECK (%I >= %L AND %I < %L)',
@@ -211,6 +228,7 @@ BEGIN
     LOOP
       EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', part_id, grantee);
     END LOOP;
+    EXECUTE format('ALTER TABLE %s OWNER TO %s', part_id, table_owner);
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', part_id);
     EXECUTE format('CREATE POLICY granted ON %s USING (true) WITH CHECK (true)', part_id);
     EXECUTE format('WITH moved AS (DELETE FROM %s WHERE %I >= $1 AND %I < $2 RETURNING %s) '
@@ -223,14 +241,7 @@ BEGIN
     changed := changed + 1;
   END LOOP;
 
-  FOR part_id IN
-    SELECT format('%I.%I', table_schema, c.relname)
-      FROM pg_inherits i
-      JOIN pg_class c ON c.oid = i.inhrelid
-     WHERE i.inhparent = parent
-       AND c.relname ~ '_p\d{8}$'
-       AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= at - keep
-  LOOP
+  FOREACH part_id IN ARRAY coalesce(outdated, '{}') LOOP
     EXIT WHEN changed >= most;
     EXECUTE format('DROP TABLE %s', part_id);
     changed := changed + 1;

@@ -7,15 +7,19 @@
 -- Foreign objects of our names are never adopted or altered: all clashes at once, before anything.
 DO $$
 DECLARE
+  path text := pg_catalog.current_setting('search_path');
+  target name := current_schema();
   clashes text;
 BEGIN
+  -- Nothing that stands in the target schema may be called from here.
+  PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
   SELECT string_agg(format('%s %I.%I', CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN
-           'materialized view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' ELSE 'table' END,
+           'materialized view' WHEN 'i' THEN 'index' WHEN 'S' THEN 'sequence' WHEN 'c' THEN 'type' ELSE 'table' END,
            n.nspname, c.relname), ', ' ORDER BY c.relname)
     INTO clashes
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-   WHERE n.nspname = current_schema()
+   WHERE n.nspname = target
      AND c.relname IN ('query_performance_logs', 'query_performance_logs_default', 'performance_alerts',
                        'query_stats', 'query_stats_history', 'query_stats_history_default',
                        'query_texts', 'access_levels');
@@ -23,9 +27,10 @@ BEGIN
     RAISE EXCEPTION USING
       ERRCODE = '42P07',
       MESSAGE = format('train_perf cannot be installed in schema %I: already there: %s',
-                       current_schema(), clashes),
+                       target, clashes),
       HINT = 'Install it elsewhere with CREATE EXTENSION train_perf WITH SCHEMA ..., or see '
              'examples/train-platform/adopt.sql for moving older objects aside.';
   END IF;
+  PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;

@@ -122,16 +122,25 @@ void ReleaseFrom(int first) noexcept {
   for (; held_count > first; --held_count) roster->Release(held[held_count - 1]);
 }
 
-void RunUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
-                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
-                DestReceiver* dest, QueryCompletion* completion) {
-  if (previous_utility != nullptr) {
-    previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
-                     completion);
-  } else {
-    standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment, dest,
-                            completion);
+// Calls run() and, after an error, lets go of what it held.
+template <typename Run>
+[[gnu::noinline]] void ReleaseOnError(Run&& run) {
+  const int held_before = held_count;
+  PG_TRY();
+  { run(); }
+  PG_CATCH();
+  {
+    ReleaseFrom(held_before);
+    PG_RE_THROW();
   }
+  PG_END_TRY();
+}
+
+void NoteChange(const Change& change) noexcept {
+  databases_change = databases_change || change.databases;
+  extensions_change = extensions_change || change.extensions;
+  if (OidIsValid(change.dropped)) dropped = change.dropped;
+  if (OidIsValid(change.reconfigured)) reconfigured = change.reconfigured;
 }
 
 void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
@@ -140,22 +149,17 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
   const Node* statement = plan->utilityStmt;
   const Oid quiet = DatabaseOf(QuietDatabase(statement));
   const Change change = ChangeBy(statement, quiet);
-  const int held_before = held_count;
-  PG_TRY();
-  {
+  ReleaseOnError([&] {
     if (OidIsValid(quiet) && MayRun(statement, quiet)) HoldUntilTransactionEnd(quiet);
-    RunUtility(plan, query_string, read_only_tree, context, params, environment, dest, completion);
-  }
-  PG_CATCH();
-  {
-    ReleaseFrom(held_before);
-    PG_RE_THROW();
-  }
-  PG_END_TRY();
-  databases_change = databases_change || change.databases;
-  extensions_change = extensions_change || change.extensions;
-  if (OidIsValid(change.dropped)) dropped = change.dropped;
-  if (OidIsValid(change.reconfigured)) reconfigured = change.reconfigured;
+    if (previous_utility != nullptr) {
+      previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
+                       completion);
+    } else {
+      standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment,
+                              dest, completion);
+    }
+  });
+  NoteChange(change);
 }
 
 void OnObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int sub_id, void* arg) {
