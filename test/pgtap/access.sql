@@ -42,7 +42,7 @@ CREATE TEMP VIEW reading AS
          ('latency_quantile_ms(bytea,double precision)', 'EXECUTE'), ('merge_latency(bytea)', 'EXECUTE'),
          ('get_query_stats(timestamp with time zone,timestamp with time zone)', 'EXECUTE'),
          ('get_slow_queries(integer,integer)', 'EXECUTE'), ('severity_rank(text)', 'EXECUTE'),
-         ('slow_query_severity(numeric)', 'EXECUTE');
+         ('slow_query_severity(numeric)', 'EXECUTE'), ('max_duration_in(jsonb)', 'EXECUTE');
 CREATE TEMP VIEW operating AS
   TABLE reading
   UNION

@@ -119,14 +119,16 @@ END
 			is($calls, scalar @exact, "$name, $text: the same executions");
 			for my $quantile (0.5, 0.95, 0.99)
 			{
-				my ($ours, $theirs) = (shift @ours, exact($quantile, @exact));
-				my $off = abs($ours - $theirs) / $theirs;
+				my $ours = shift @ours;
 				# Of short statements these few are what was interrupted between our clock and theirs.
-				next if $quantile == 0.99 && $theirs < 1;
-				# auto_explain prints three digits.
-				ok($off <= 0.03 || abs($ours - $theirs) < 0.002,
-					sprintf '%s, %s: p%d %.3f ms, auto_explain %.3f ms (%.1f %%)',
-					$name, $text, $quantile * 100, $ours, $theirs, $off * 100);
+				next if $quantile == 0.99 && exact($quantile, @exact) < 1;
+				# On a busy machine some others are, too: where the tail is thin a rank more or less
+				# is many percent. Within 3 % of the quantiles next to it, then; auto_explain prints
+				# three digits.
+				my ($low, $high) = (exact($quantile - 0.02, @exact), exact($quantile + 0.01, @exact));
+				ok($ours >= $low * 0.97 - 0.001 && $ours <= $high * 1.03 + 0.001,
+					sprintf '%s, %s: p%d is %.3f ms, by auto_explain between %.3f and %.3f ms',
+					$name, $text, $quantile * 100, $ours, $low, $high);
 			}
 		}
 	}
