@@ -400,15 +400,10 @@ size_t WriteDataLine(std::string_view text, Writer& out) noexcept {
 // with the string at the latest.
 size_t EndOfQuotedInJson(std::string_view json, size_t pos) noexcept {
   for (++pos; pos < json.size() && json[pos] != '"';) {
-    if (json[pos] == '\\') {
-      pos += 2;
-    } else if (json[pos] != '\'') {
-      ++pos;
-    } else if (pos + 1 < json.size() && json[pos + 1] == '\'') {
-      pos += 2;
-    } else {
-      return pos + 1;
-    }
+    const bool quote = json[pos] == '\'';
+    const bool doubled = quote && pos + 1 < json.size() && json[pos + 1] == '\'';
+    if (quote && !doubled) return pos + 1;
+    pos += doubled || json[pos] == '\\' ? 2 : 1;
   }
   return std::min(pos, json.size());
 }

@@ -364,17 +364,21 @@ class Normalizer {
   // May take more tokens from the lexer.
   void EmitToken(const Token& token, Lexer& lexer) noexcept {
     Token last = token;
+    if (IsPunctuation(token, ";")) {
+      in_password_ = false;
+    } else if (!in_password_ && IsUnquotedPassword(token)) {
+      in_password_ = true;
+      mentions_secret_ = true;
+      EmitNext();
+    }
+    if (in_password_) return;
     switch (token.kind) {
       case TokenKind::kWord:
         EmitWord(token, lexer);
         break;
       case TokenKind::kQuotedName:
         mentions_secret_ = mentions_secret_ || NamesSecret(token);
-        if (IsRolePassword(token)) {
-          EmitNext();
-        } else {
-          EmitPiece(PieceOf(token), token.text);
-        }
+        EmitPiece(PieceOf(token), token.text);
         break;
       case TokenKind::kString:
         EmitString(token);
@@ -395,9 +399,13 @@ class Normalizer {
     previous_ = last;
   }
 
-  // A password that somebody forgot to put into quotes.
-  bool IsRolePassword(const Token& token) const noexcept {
-    return of_role_ && IsWord(previous_, "password") && !IsWord(token, "null");
+  // What follows PASSWORD, or the IDENTIFIED BY of other systems, where it is no literal: a
+  // password that somebody forgot to put into quotes, and who knows where it ends.
+  bool IsUnquotedPassword(const Token& token) const noexcept {
+    if (!of_role_) return false;
+    if (IsWord(previous_, "identified")) return true;
+    return IsWord(previous_, "password") && token.kind != TokenKind::kString &&
+           token.kind != TokenKind::kParameter && !IsWord(token, "null");
   }
 
   // CREATE or ALTER, and then ROLE, USER or GROUP.
@@ -414,7 +422,6 @@ class Normalizer {
         previous_.kind == TokenKind::kEnd || IsPunctuation(previous_, ";");
     if (starts_statement && !in_body_ && IsWord(token, "do")) code_ = FindCode(lexer);
     NoteRole(token, starts_statement);
-    if (IsRolePassword(token)) return EmitNext();
     BeginPiece(PieceOf(token));
     // A name such as a$B$ must not become the end of the body that it is in.
     const bool keep = in_body_ && token.text.find('$') != std::string_view::npos;
@@ -602,6 +609,7 @@ class Normalizer {
   Piece last_ = Piece::kNothing;
   bool in_body_ = false;
   bool of_role_ = false;
+  bool in_password_ = false;
   bool force_space_ = false;
   bool collapsed_lists_ = false;
   bool mentions_secret_ = false;

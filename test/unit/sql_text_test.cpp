@@ -487,10 +487,17 @@ TEST(NormalizeSql, no_text_takes_more_than_linear_time) {
 }
 
 TEST(NormalizeSql, a_password_without_quotes_is_masked_all_the_same) {
-  EXPECT_EQ(Normalized("ALTER ROLE carol PASSWORD p4ssw0rd"), "alter role carol password $1");
-  EXPECT_EQ(Normalized("create user \"C\" with login encrypted password \"p4ss\" valid until 'x'"),
-            "create user \"C\" with login encrypted password $1 valid until $2");
-  EXPECT_EQ(Normalized("alter role carol password null"), "alter role carol password null");
+  for (const char* password : {"p4ssw0rd", "hunter-two!", "hunter.two", "correct horse battery",
+                               "$ecret9", "= hunter9", "\"p4ss\" valid", "1234"}) {
+    EXPECT_EQ(Normalized(std::string("ALTER ROLE carol PASSWORD ") + password),
+              "alter role carol password $1");
+  }
+  EXPECT_EQ(Normalized("create user \"C\" login identified by hunter; select 2"),
+            "create user \"C\" login identified $1; select $2");
+  EXPECT_EQ(Normalized("create user c encrypted password 'x' valid until 'y'"),
+            "create user c encrypted password $1 valid until $2");
+  EXPECT_EQ(Normalized("alter role carol password null login"),
+            "alter role carol password null login");
   EXPECT_EQ(Normalized("alter table t add password text"), "alter table t add password text");
   EXPECT_EQ(Normalized("alter role a; select password from t"),
             "alter role a; select password from t");
