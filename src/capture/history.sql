@@ -171,6 +171,7 @@ DECLARE
   spare regclass;
   columns text;
   expired boolean;
+  moves boolean;
   days timestamptz[];
   outdated text[];
   day timestamptz;
@@ -207,9 +208,11 @@ BEGIN
      AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= at - keep;
   IF NOT expired AND days IS NULL AND outdated IS NULL THEN RETURN 0; END IF;
 
-  -- Before the default partition: an INSERT that was planned with the old partitions would wait there
-  -- and then find its row in the wrong place.
-  EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', parent);
+  -- Before the default partition: whoever planned with the old partitions would wait there, and then an
+  -- INSERT would find its row in the wrong place and a SELECT would miss the rows that have moved.
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s)', spare) INTO moves;
+  EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', parent,
+                 CASE WHEN moves THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
   IF expired THEN
     EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING date_trunc('day', at - keep);
   END IF;

@@ -9,9 +9,11 @@
 
 extern "C" {
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_extension.h"
 #include "commands/defrem.h"
 #include "nodes/parsenodes.h"
+#include "utils/syscache.h"
 }
 
 namespace train_perf {
@@ -85,10 +87,18 @@ void HoldUntilTransactionEnd(Oid database) {
   }
 }
 
+bool MayCreateDatabases(Oid user) {
+  const HeapTuple role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(user));
+  if (!HeapTupleIsValid(role)) return false;
+  const bool may = reinterpret_cast<FormData_pg_authid*>(GETSTRUCT(role))->rolcreatedb;
+  ReleaseSysCache(role);
+  return may;
+}
+
 // Holding up somebody's collector takes the right to run the command.
 bool MayRun(const Node* statement, Oid database) {
   if (superuser()) return true;
-  return IsA(statement, CreatedbStmt) ? have_createdb_privilege()
+  return IsA(statement, CreatedbStmt) ? MayCreateDatabases(GetUserId())
                                       : OwnsDatabase(database, GetUserId());
 }
 
