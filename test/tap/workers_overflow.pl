@@ -15,6 +15,11 @@ train_perf.log_min_duration = 0
 with_extension($node, 'app');
 is_collected($node, 'app');
 $node->safe_psql('app', 'CREATE TABLE numbers (n integer)');
+# So that the collector cannot keep up, however fast the machine is.
+$node->safe_psql('app', q(
+CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$;
+CREATE TRIGGER linger BEFORE INSERT ON query_performance_logs FOR EACH ROW EXECUTE FUNCTION linger()));
 
 my ($clients, $transactions) = (4, 2000);
 # Long, so that few fit.
@@ -28,6 +33,7 @@ $node->pgbench(
 
 counts_add_up($node, 'app');
 is_true($node, 'app', 'SELECT events_dropped > 0 FROM capture_status()', 'events were dropped');
+$node->safe_psql('app', 'DROP TRIGGER linger ON query_performance_logs');
 $node->safe_psql('postgres', 'ALTER SYSTEM SET train_perf.log_min_duration = -1');
 $node->reload;
 eventually($node, 'app', 'SELECT events_queued = 0 AND events_written = (SELECT count(*)
