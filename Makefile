@@ -16,7 +16,7 @@ REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 PG_CONFIG ?= pg_config
 # System headers: those of PostgreSQL 15 say `register`, which C++17 took away.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -Isrc
-PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Werror -fvisibility=hidden
+PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Werror -fvisibility=hidden -fno-plt
 # PGXS links with the C compiler.
 SHLIB_LINK += -lstdc++
 EXTRA_CLEAN = $(OBJS:.o=.d) test/isolation/output

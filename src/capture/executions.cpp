@@ -2,37 +2,25 @@
 
 namespace train_perf::executions {
 
+OpenExecution* open = nullptr;
+OpenExecution* unused = nullptr;
+
 namespace {
 
 constexpr int kInline = 16;  // open at once without allocating
 constexpr int kPerChunk = 64;
 
 OpenExecution inline_slots[kInline];
-OpenExecution* open = nullptr;  // latest first
-OpenExecution* unused = nullptr;
 bool prepared = false;
 
-void AddUnused(OpenExecution* slots, int count) noexcept {
+void Prepare(OpenExecution* slots, int count) noexcept {
   for (int i = 0; i < count; ++i) {
+    slots[i] = {};
+    slots[i].frame.statement = &slots[i].statement;
+    slots[i].frame.execution = &slots[i];
     slots[i].next = unused;
     unused = &slots[i];
   }
-}
-
-OpenExecution* TakeUnused() noexcept {
-  if (!prepared) {
-    AddUnused(inline_slots, kInline);
-    prepared = true;
-  }
-  if (unused == nullptr) {
-    void* chunk = MemoryContextAllocExtended(TopMemoryContext, kPerChunk * sizeof(OpenExecution),
-                                             MCXT_ALLOC_NO_OOM);
-    if (chunk == nullptr) return nullptr;
-    AddUnused(static_cast<OpenExecution*>(chunk), kPerChunk);
-  }
-  OpenExecution* taken = unused;
-  unused = taken->next;
-  return taken;
 }
 
 // The query's memory may be gone. Only a client's portal still has its text when a transaction
@@ -47,25 +35,16 @@ void RecordAbandoned(OpenExecution* execution, bool aborting) {
 
 }  // namespace
 
-OpenExecution* Open(QueryDesc* query, const Statement& statement) noexcept {
-  if (OpenExecution* stale = Find(query)) Close(stale);
-  OpenExecution* execution = TakeUnused();
-  if (execution == nullptr) return nullptr;
-  *execution = OpenExecution{};
-  execution->query = query;
-  execution->statement = statement;
-  execution->subtransaction = GetCurrentSubTransactionId();
-  execution->outcome.execution.started = GetCurrentStatementStartTimestamp();
-  execution->outcome.params = query->params;
-  execution->next = open;
-  open = execution;
-  return execution;
-}
-
-OpenExecution* Find(const QueryDesc* query) noexcept {
-  OpenExecution* execution = open;
-  while (execution != nullptr && execution->query != query) execution = execution->next;
-  return execution;
+bool AddUnused() noexcept {
+  if (!prepared) {
+    Prepare(inline_slots, kInline);
+    prepared = true;
+    return true;
+  }
+  void* chunk = MemoryContextAllocExtended(TopMemoryContext, kPerChunk * sizeof(OpenExecution),
+                                           MCXT_ALLOC_NO_OOM);
+  if (chunk != nullptr) Prepare(static_cast<OpenExecution*>(chunk), kPerChunk);
+  return chunk != nullptr;
 }
 
 void Close(OpenExecution* execution) noexcept {

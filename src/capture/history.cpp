@@ -66,9 +66,10 @@ void FillPendingStatistics(ReturnSetInfo* result) {
   const TimestampTz since = events->HistorySince(MyDatabaseId);
   written.clear();
   read_at = GetCurrentTimestamp();
-  for (uint32 i = 0; i < statements->capacity(); ++i) {
+  StatementTable* table = Settled();
+  for (uint32 i = 0; i < table->capacity(); ++i) {
     CallPg([] { CHECK_FOR_INTERRUPTS(); });
-    if (!statements->Read(i, statement) || statement->key.database != MyDatabaseId) continue;
+    if (!table->Read(i, statement) || statement->key.database != MyDatabaseId) continue;
     const Counters& part = statement->pending;
     if (part.calls == 0 && part.errors == 0 && part.plan_ns == 0) continue;
     const std::string histogram = statement->pending_histogram.Encode();

@@ -20,6 +20,7 @@ extern "C" {
 namespace train_perf {
 
 StatementTable* statements = nullptr;
+BackendBuffers* buffers = nullptr;
 EventQueue* events = nullptr;
 
 void RequirePreload() {
@@ -44,20 +45,7 @@ emit_log_hook_type previous_emit_log = nullptr;
 
 bool suppressed = false;
 int nesting_level = 0;  // statements that run around the current one
-
-// What a statement is to what it runs: around it, or only in its place (EXECUTE, FETCH, and
-// DECLARE, which also says where in the string the cursor's query stands).
-enum class Part { kAround, kVehicle, kDeclare };
-
-// Something that runs right now; they lie on the C stack, innermost first.
-struct Active {
-  Active* outer;
-  Statement* statement;      // nullptr: not recorded
-  OpenExecution* execution;  // nullptr for planning and utility statements
-  Part part;
-  uint64 start_ns;
-};
-Active* active = nullptr;
+Frame* active = nullptr;
 
 uint64 last_end_ns = 0;   // when a client's statement was last recorded
 StatementKey last_key{};  // which one
@@ -97,36 +85,34 @@ int LevelNow() noexcept {
 
 // Whatever else runs outside any portal is no client's either (triggers on login).
 int ExecutorLevelNow() noexcept {
-  if (nesting_level == 0 && ActivePortal == nullptr && MyBackendType == B_BACKEND) return 1;
-  return LevelNow();
+  if (nesting_level > 0) return nesting_level;
+  if (ActivePortal != nullptr) return 0;
+  return MyBackendType == B_BACKEND ? 1 : LevelNow();
 }
 
 // The query of a cursor does not know where it stands in the string, its DECLARE does.
-StatementSource SourceOf(const char* text, int location, int length) noexcept {
-  const bool declared =
-      active != nullptr && active->part == Part::kDeclare && active->statement != nullptr;
-  if (!declared) return {text, location, length};
-  const StatementSource& declare = active->statement->source;
-  return {text, declare.location, declare.length};
+void SourceInDeclare(StatementSource* source) noexcept {
+  if (active == nullptr || active->part != Part::kDeclare || active->statement == nullptr) return;
+  source->location = active->statement->source.location;
+  source->length = active->statement->source.length;
 }
 
 Statement MakeStatement(int64 query_id, const StatementSource& source, int level, bool utility) {
   const StatementKey key{MyDatabaseId, GetUserId(), static_cast<uint64>(query_id), level == 0};
-  return {key, source, query_id, utility};
+  return {key, source, utility};
 }
 
 void OnBackendExit(int code, Datum arg);
 
 void WatchBackendExit() {
-  static int watching_pid = 0;
-  if (watching_pid == MyProcPid) return;
-  watching_pid = MyProcPid;
-  before_shmem_exit(OnBackendExit, 0);
+  static bool watching = false;
+  if (!watching) before_shmem_exit(OnBackendExit, 0);
+  watching = true;
 }
 
-void NoteEnd(const Statement& statement) noexcept {
+void NoteEnd(const Statement& statement, uint64 end_ns) noexcept {
   if (!statement.key.toplevel) return;
-  last_end_ns = NowNs();
+  last_end_ns = end_ns;
   last_key = statement.key;
   last_source = statement.source;
   const StatementSource* client = ClientSource();
@@ -153,7 +139,7 @@ void RecordFailure(Statement* statement, Outcome outcome) {
   RecordEnd(statement, outcome);
   MemoryContextSwitchTo(outer);
   ReleaseError();
-  NoteEnd(*statement);
+  NoteEnd(*statement, NowNs());
   ++failures_recorded;
   if (statement->key.toplevel) error_is_recorded = true;
 }
@@ -203,7 +189,7 @@ void RecordUnmeasured(const ErrorData& error) {
     const auto location = static_cast<int>(text.data() - debug_query_string);
     statement.source = {debug_query_string, location, static_cast<int>(text.size())};
     RecordEnd(&statement, outcome);
-    NoteEnd(statement);
+    NoteEnd(statement, NowNs());
   }
 }
 
@@ -219,7 +205,8 @@ void RecordTermination() {
     if (active->statement == nullptr || active->part != Part::kAround) continue;
     Outcome outcome{};
     if (active->execution != nullptr) outcome = active->execution->outcome;
-    outcome.execution.duration_ns += NowNs() - active->start_ns;
+    outcome.execution.duration_ns +=
+        active->start_ns != 0 ? NowNs() - active->start_ns : UnmeasuredNs();
     outcome.execution.started = GetCurrentStatementStartTimestamp();
     outcome.execution.sqlstate = termination.sqlstate;
     outcome.error = &error;
@@ -231,12 +218,33 @@ void RecordTermination() {
 
 void OnBackendExit(int, Datum) {
   const bool in_statement = debug_query_string != nullptr && MyBackendType == B_BACKEND;
-  if (active == nullptr && !in_statement) return;
-  if (termination.sqlstate == 0) {
-    termination.sqlstate = ERRCODE_ADMIN_SHUTDOWN;
-    strlcpy(termination.message, "terminating connection", sizeof(termination.message));
+  if (active != nullptr || in_statement) {
+    if (termination.sqlstate == 0) {
+      termination.sqlstate = ERRCODE_ADMIN_SHUTDOWN;
+      strlcpy(termination.message, "terminating connection", sizeof(termination.message));
+    }
+    if (IsOn()) RecordTermination();
   }
-  if (IsOn()) RecordTermination();
+  buffers->SettleOwn();
+}
+
+void Enter(Frame* frame) noexcept {
+  frame->outer = active;
+  frame->level = nesting_level;
+  active = frame;
+  if (frame->part == Part::kAround) ++nesting_level;
+}
+
+void Leave(const Frame* frame) noexcept {
+  active = frame->outer;
+  nesting_level = frame->level;
+}
+
+// Nobody caught the error of the client's own statement: it has come to the server's main loop.
+void FailUncaught() {
+  Frame* frame = active;
+  Leave(frame);
+  frame->fail(frame);
 }
 
 void OnLogMessage(ErrorData* error) {
@@ -251,6 +259,8 @@ void OnLogMessage(ErrorData* error) {
     strlcpy(termination.message, error->message != nullptr ? error->message : "",
             sizeof(termination.message));
     if (active != nullptr || debug_query_string != nullptr) RecordTermination();
+  } else if (active != nullptr && active->fail != nullptr) {
+    FailUncaught();
   } else if (!error_is_recorded && active == nullptr) {
     RecordUnmeasured(*error);
   }
@@ -258,104 +268,158 @@ void OnLogMessage(ErrorData* error) {
   entered = false;
 }
 
-// Calls run() as what runs right now, one level deeper unless it is a vehicle. After an error
-// everything is as before, fail() is called and the error goes on. Returns when run() began.
-template <typename Run, typename Fail>
-[[gnu::noinline]] uint64 Nest(Statement* statement, OpenExecution* execution, Part part, Run&& run,
-                              Fail&& fail) {
-  Active self{active, statement, execution, part, statement != nullptr ? NowNs() : 0};
-  const int level = nesting_level;
-  active = &self;
-  if (part == Part::kAround) ++nesting_level;
+// Calls run(arguments...) inside the frame, one level deeper unless it is a vehicle's. After an
+// error everything is as before, fail(frame) is called and the error goes on.
+template <auto run, auto fail, typename... Arguments>
+[[gnu::noinline]] void Nest(Frame* frame, Arguments... arguments) {
+  frame->fail = nullptr;
+  Enter(frame);
   PG_TRY();
-  { run(); }
+  { run(arguments...); }
   PG_CATCH();
   {
-    nesting_level = level;
-    active = self.outer;
-    fail(self.start_ns);
+    Leave(frame);
+    fail(frame);
     PG_RE_THROW();
   }
   PG_END_TRY();
-  nesting_level = level;
-  active = self.outer;
-  return self.start_ns;
+  Leave(frame);
+}
+
+void FailUnrecorded(Frame* /*frame*/) {}
+
+// What a client sent and nothing of ours runs around: then only the server's main loop catches its
+// errors, and it logs them, before it cleans up anything.
+bool EndsInMainLoop() noexcept {
+  return active == nullptr && MyBackendType == B_BACKEND && log_min_messages <= ERROR &&
+         log_min_messages != LOG;
+}
+
+// The same without the cost of catching, where that is possible. The frame must outlive an error.
+template <auto run, auto fail, typename... Arguments>
+void NestCheaply(Frame* frame, Arguments... arguments) {
+  if (!EndsInMainLoop()) {
+    Nest<run, fail>(frame, arguments...);
+    return;
+  }
+  frame->outer = nullptr;
+  frame->level = 0;
+  frame->fail = fail;
+  active = frame;
+  nesting_level = 1;
+  run(arguments...);
+  active = nullptr;
+  nesting_level = 0;
 }
 
 // --- Planner ----------------------------------------------------------------------------------
+
+void PlanInside(PlannedStmt** plan, Query* parse, const char* query_string, int cursor_options,
+                ParamListInfo params) {
+  *plan = previous_planner(parse, query_string, cursor_options, params);
+}
+
+void FailPlanning(Frame* frame) {
+  RecordFailureOf(frame->statement, NowNs() - frame->start_ns, frame->params);
+}
 
 PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
                     ParamListInfo params) {
   const int level = LevelNow();
   const bool tracked = Tracks(level);
-  if (tracked) WatchBackendExit();
-  Statement statement =
-      MakeStatement(static_cast<int64>(parse->queryId),
-                    SourceOf(query_string, parse->stmt_location, parse->stmt_len), level, false);
-  PlannedStmt* plan = nullptr;
-  const auto run = [&] {
-    plan = previous_planner != nullptr
-               ? previous_planner(parse, query_string, cursor_options, params)
-               : standard_planner(parse, query_string, cursor_options, params);
-  };
+  if (!tracked && level > 0) return previous_planner(parse, query_string, cursor_options, params);
   // Functions that the planner evaluates are nested in the statement.
-  const uint64 start_ns =
-      Nest(tracked ? &statement : nullptr, nullptr, Part::kAround, run, [&](uint64 begun) {
-        if (tracked) RecordFailureOf(&statement, NowNs() - begun, params);
-      });
-  if (!tracked) return plan;
+  PlannedStmt* plan = nullptr;
+  if (!tracked) {
+    Frame frame{};
+    Nest<PlanInside, FailUnrecorded>(&frame, &plan, parse, query_string, cursor_options, params);
+    return plan;
+  }
+  WatchBackendExit();
+  static Statement client_statement;
+  static Frame client_frame;
+  const bool is_client = EndsInMainLoop();
+  Statement nested_statement;
+  Frame nested_frame;
+  Statement* statement = is_client ? &client_statement : &nested_statement;
+  Frame* frame = is_client ? &client_frame : &nested_frame;
+  *statement = MakeStatement(static_cast<int64>(parse->queryId),
+                             {query_string, parse->stmt_location, parse->stmt_len}, level, false);
+  SourceInDeclare(&statement->source);
+  *frame = {nullptr, statement, nullptr, params, NowNs(), nullptr, 0, Part::kAround};
+  NestCheaply<PlanInside, FailPlanning>(frame, &plan, parse, query_string, cursor_options, params);
   planning = {static_cast<int64>(parse->queryId), GetCurrentStatementStartTimestamp(),
-              NowNs() - start_ns};
-  if (settings::track_planning && Identify(&statement)) {
-    statements->RecordPlanning(statement.key, statement.source, planning.ns);
+              NowNs() - frame->start_ns};
+  if (settings::track_planning && Identify(statement)) {
+    statements->RecordPlanning(statement->key, statement->source, planning.ns);
   }
   return plan;
 }
 
 uint64 ClaimPlanning(int64 query_id) noexcept {
+  if (planning.ns == 0) return 0;
   const bool same = query_id != 0 && planning.query_id == query_id &&
                     planning.message == GetCurrentStatementStartTimestamp();
   const uint64 ns = same ? planning.ns : 0;
-  planning = {};
+  planning.ns = 0;
   return ns;
 }
 
 // --- Executor ---------------------------------------------------------------------------------
 
-void Start(QueryDesc* query, int flags) {
-  if (previous_start != nullptr) {
-    previous_start(query, flags);
+void Start(QueryDesc* query, int flags) { previous_start(query, flags); }
+
+// nullptr if there is nothing to tell the statement by, or no memory.
+OpenExecution* Open(QueryDesc* query, int level) noexcept {
+  OpenExecution* execution = executions::Open(query);
+  if (execution == nullptr) return nullptr;
+  const PlannedStmt* plan = query->plannedstmt;
+  Statement* statement = &execution->statement;
+  statement->key = {MyDatabaseId, GetUserId(), static_cast<uint64>(QueryIdOf(plan)), level == 0};
+  statement->source = {query->sourceText, plan->stmt_location, plan->stmt_len};
+  statement->utility = false;
+  if (Identify(statement)) return execution;
+  executions::Close(execution);
+  return nullptr;
+}
+
+void FailToStart(Frame* frame) {
+  OpenExecution* execution = frame->execution;
+  RecordFailureOf(&execution->statement, UnmeasuredNs(), execution->query->params);
+  execution->recorded = true;
+  if (frame->fail == nullptr) executions::Close(execution);
+}
+
+[[gnu::noinline]] void StartUnrecorded(QueryDesc* query, int flags, int level) {
+  if (level > 0) {
+    Start(query, flags);
   } else {
-    standard_ExecutorStart(query, flags);
+    Frame frame{};
+    Nest<Start, FailUnrecorded>(&frame, query, flags);
   }
 }
 
+// Functions that partition pruning evaluates are nested in the statement.
 void OnExecutorStart(QueryDesc* query, int flags) {
   const int level = ExecutorLevelNow();
-  const PlannedStmt* plan = query->plannedstmt;
-  Statement statement =
-      MakeStatement(QueryIdOf(plan),
-                    SourceOf(query->sourceText, plan->stmt_location, plan->stmt_len), level, false);
-  const bool tracked =
-      Tracks(level) && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 && Identify(&statement);
-  if (tracked) WatchBackendExit();
-  // Functions that partition pruning evaluates are nested in the statement.
-  Nest(
-      tracked ? &statement : nullptr, nullptr, Part::kAround, [&] { Start(query, flags); },
-      [&](uint64 begun) {
-        if (tracked) RecordFailureOf(&statement, NowNs() - begun, query->params);
-      });
-  if (!tracked) return;
-  OpenExecution* execution = executions::Open(query, statement);
-  if (execution != nullptr) execution->outcome.plan_ns = ClaimPlanning(QueryIdOf(plan));
+  OpenExecution* execution =
+      Tracks(level) && (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0 ? Open(query, level) : nullptr;
+  if (execution == nullptr) {
+    StartUnrecorded(query, flags, level);
+    return;
+  }
+  WatchBackendExit();
+  SourceInDeclare(&execution->statement.source);
+  NestCheaply<Start, FailToStart>(&execution->frame, query, flags);
+  execution->outcome.plan_ns = ClaimPlanning(QueryIdOf(query->plannedstmt));
 }
 
 void RecordSuccess(OpenExecution* execution) {
-  Outcome outcome = execution->outcome;
-  outcome.query = execution->query;  // alive now, which it need not be at an abort
-  RecordEnd(&execution->statement, outcome);
+  execution->outcome.query = execution->query;  // alive now, which it need not be at an abort
+  RecordEnd(&execution->statement, execution->outcome);
+  execution->outcome.query = nullptr;
   execution->recorded = true;
-  NoteEnd(execution->statement);
+  NoteEnd(execution->statement, execution->last_ns);
 }
 
 // A read that ran to its end is over, although its portal may live on until the client's next
@@ -365,28 +429,47 @@ bool IsOver(const QueryDesc* query, ScanDirection direction, uint64 count) noexc
          ScanDirectionIsForward(direction);
 }
 
-void Run(TRAIN_PERF_RUN_PARAMS) {
-  if (previous_run != nullptr) {
-    previous_run(TRAIN_PERF_RUN_ARGS);
+void Run(TRAIN_PERF_RUN_PARAMS) { previous_run(TRAIN_PERF_RUN_ARGS); }
+
+void BeginPiece(OpenExecution* execution) noexcept {
+  execution->before = Usage::Now();
+  execution->frame.start_ns = NowNs();
+}
+
+[[gnu::always_inline]] inline void EndPiece(OpenExecution* execution) noexcept {
+  execution->last_ns = NowNs();
+  execution->outcome.AddPiece(execution->before, execution->last_ns - execution->frame.start_ns);
+  execution->ran = true;
+}
+
+void FailInPiece(Frame* frame) {
+  OpenExecution* execution = frame->execution;
+  EndPiece(execution);
+  if (!execution->recorded) RecordFailure(&execution->statement, execution->outcome);
+  execution->recorded = true;
+  if (frame->fail == nullptr) executions::Close(execution);  // else the transaction's end does it
+}
+
+template <auto run, typename... Arguments>
+[[gnu::noinline]] void CallUnrecorded(Arguments... arguments) {
+  if (nesting_level > 0) {
+    run(arguments...);
   } else {
-    standard_ExecutorRun(TRAIN_PERF_RUN_ARGS);
+    Frame frame{};
+    Nest<run, FailUnrecorded>(&frame, arguments...);
   }
 }
 
-// Calls run() and adds what it took to the execution, which may be nullptr.
-template <typename Run>
-void Measure(OpenExecution* execution, Run&& run) {
-  const Usage before = execution != nullptr ? Usage::Now() : Usage{};
-  Statement* statement = execution != nullptr ? &execution->statement : nullptr;
-  const uint64 start_ns = Nest(statement, execution, Part::kAround, run, [&](uint64 begun) {
-    if (execution == nullptr) return;
-    execution->outcome.AddPiece(before, begun);
-    if (!execution->recorded) RecordFailure(&execution->statement, execution->outcome);
-    executions::Close(execution);
-  });
-  if (execution == nullptr) return;
-  execution->outcome.AddPiece(before, start_ns);
-  execution->ran = true;
+// Calls run and adds what it took to the execution. What nobody records is only nested.
+template <auto run, typename... Arguments>
+void Measure(OpenExecution* execution, Arguments... arguments) {
+  if (execution == nullptr) {
+    CallUnrecorded<run>(arguments...);
+    return;
+  }
+  BeginPiece(execution);
+  NestCheaply<run, FailInPiece>(&execution->frame, arguments...);
+  EndPiece(execution);
 }
 
 // A client's FETCH from a cursor that a function opened: from here on it is the client's.
@@ -394,60 +477,56 @@ OpenExecution* TakeOver(QueryDesc* query) noexcept {
   const bool fetched =
       active != nullptr && active->part == Part::kVehicle && active->statement != nullptr;
   if (!fetched) return nullptr;
-  const PlannedStmt* plan = query->plannedstmt;
-  Statement statement = MakeStatement(
-      QueryIdOf(plan), {query->sourceText, plan->stmt_location, plan->stmt_len}, LevelNow(), false);
-  return Identify(&statement) ? executions::Open(query, statement) : nullptr;
+  return Open(query, LevelNow());
+}
+
+// What has no execution, or one that was recorded already, and runs nevertheless. nullptr: not to
+// be measured.
+[[gnu::noinline]] OpenExecution* Reopen(OpenExecution* execution, QueryDesc* query,
+                                        ScanDirection direction) noexcept {
+  if (execution == nullptr) return TakeOver(query);
+  if (ScanDirectionIsNoMovement(direction)) return nullptr;
+  execution->recorded = false;  // rewound and run again: another execution
+  execution->outcome.execution = {};
+  execution->outcome.execution.started = GetCurrentStatementStartTimestamp();
+  execution->outcome.plan_ns = 0;
+  return execution;
 }
 
 void OnExecutorRun(TRAIN_PERF_RUN_PARAMS) {
   OpenExecution* execution = executions::Find(query_desc);
-  if (execution == nullptr) execution = TakeOver(query_desc);
-  if (execution != nullptr && execution->recorded && ScanDirectionIsNoMovement(direction)) {
-    Measure(nullptr, [&] { Run(TRAIN_PERF_RUN_ARGS); });
-    return;
-  }
-  if (execution != nullptr && execution->recorded) {  // rewound and run again: another execution
-    execution->recorded = false;
-    execution->outcome.execution = {};
-    execution->outcome.execution.started = GetCurrentStatementStartTimestamp();
-    execution->outcome.plan_ns = 0;
-  }
-  Measure(execution, [&] { Run(TRAIN_PERF_RUN_ARGS); });
+  if (execution == nullptr || execution->recorded)
+    execution = Reopen(execution, query_desc, direction);
+  Measure<Run>(execution, TRAIN_PERF_RUN_ARGS);
   if (execution == nullptr) return;
   execution->outcome.execution.rows += query_desc->estate->es_processed;
+  if (execution->recorded) return;
   if (IsOver(query_desc, direction, count)) {
     RecordSuccess(execution);
-  } else if (count != 0) {  // a cursor may be ended by an abort, when its text is gone
-    statements->Remember(execution->statement.key, execution->statement.source);
+  } else if (count != 0 && !execution->remembered) {
+    // A cursor may be ended by an abort, when its text is gone.
+    execution->remembered = true;
+    statements->Admit(execution->statement.key, execution->statement.source, false);
   }
 }
 
-void Finish(QueryDesc* query) {
-  if (previous_finish != nullptr) {
-    previous_finish(query);
-  } else {
-    standard_ExecutorFinish(query);
-  }
-}
+void Finish(QueryDesc* query) { previous_finish(query); }
 
 void OnExecutorFinish(QueryDesc* query) {
   OpenExecution* execution = executions::Find(query);
-  if (execution != nullptr && execution->recorded) execution = nullptr;
-  Measure(execution, [&] { Finish(query); });
+  if (execution != nullptr && execution->recorded) {  // a read: it has nothing to fire
+    Finish(query);
+    return;
+  }
+  Measure<Finish>(execution, query);
 }
 
 void OnExecutorEnd(QueryDesc* query) {
-  OpenExecution* execution = executions::Find(query);
-  if (execution != nullptr) {
+  if (OpenExecution* execution = executions::Find(query)) {
     if (execution->ran && !execution->recorded) RecordSuccess(execution);
     executions::Close(execution);
   }
-  if (previous_end != nullptr) {
-    previous_end(query);
-  } else {
-    standard_ExecutorEnd(query);
-  }
+  previous_end(query);
 }
 
 // --- Utility statements -----------------------------------------------------------------------
@@ -480,61 +559,87 @@ uint64 RowsOf(const QueryCompletion* completion) noexcept {
 void RunUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
                 ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
                 DestReceiver* dest, QueryCompletion* completion) {
-  if (previous_utility != nullptr) {
-    previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
-                     completion);
-  } else {
-    standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment, dest,
-                            completion);
-  }
+  previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
+                   completion);
+}
+
+// A utility statement with its frame.
+struct RunningUtility {
+  Frame frame;  // first: fail finds the rest by it
+  Statement statement;
+  uint64 failures_before;
+  bool tracked;
+};
+
+void FailUtility(Frame* frame) {
+  const auto* running = reinterpret_cast<RunningUtility*>(frame);
+  if (frame->statement == nullptr) return;
+  // What it ran in its place has failed and is recorded.
+  if (frame->part != Part::kAround && failures_recorded != running->failures_before) return;
+  if (running->tracked) RecordFailureOf(frame->statement, NowNs() - frame->start_ns, frame->params);
+  if (frame->level == 0) error_is_recorded = true;  // or is not wanted
 }
 
 void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
                DestReceiver* dest, QueryCompletion* completion) {
-  const auto run = [&] {
-    RunUtility(plan, query_string, read_only_tree, context, params, environment, dest, completion);
-  };
-  const Part part = PartOf(plan->utilityStmt);
   const int level = LevelNow();
   const bool visible = Tracks(level);
-  const bool tracked = visible && settings::track_utility;
-  // The plan may be gone afterwards (ROLLBACK): what is needed of it is copied before.
-  Statement statement =
-      MakeStatement(0, {query_string, plan->stmt_location, plan->stmt_len}, level, true);
-  if (visible) WatchBackendExit();
+  if (!visible && level > 0) {
+    RunUtility(plan, query_string, read_only_tree, context, params, environment, dest, completion);
+    return;
+  }
+  const Part part = PartOf(plan->utilityStmt);
+  RunningUtility running{{nullptr, nullptr, nullptr, params, 0, nullptr, 0, part},
+                         {},
+                         failures_recorded,
+                         visible && settings::track_utility};
   const Usage before = Usage::Now();
-  const uint64 failures_before = failures_recorded;
-  const uint64 start_ns =
-      Nest(visible ? &statement : nullptr, nullptr, part, run, [&](uint64 begun) {
-        if (part != Part::kAround && failures_recorded != failures_before) return;
-        if (tracked) RecordFailureOf(&statement, NowNs() - begun, params);
-        if (visible && level == 0) error_is_recorded = true;  // or is not wanted
-      });
-  if (!tracked || part != Part::kAround) return;
+  if (visible) {
+    WatchBackendExit();
+    // The plan may be gone afterwards (ROLLBACK): what is needed of it is copied before.
+    running.statement =
+        MakeStatement(0, {query_string, plan->stmt_location, plan->stmt_len}, level, true);
+    running.frame.statement = &running.statement;
+    running.frame.start_ns = NowNs();
+  }
+  Nest<RunUtility, FailUtility>(&running.frame, plan, query_string, read_only_tree, context, params,
+                                environment, dest, completion);
+  if (!running.tracked || part != Part::kAround) return;
+  const uint64 end_ns = NowNs();
   Outcome outcome{};
-  outcome.AddPiece(before, start_ns);
+  outcome.AddPiece(before, end_ns - running.frame.start_ns);
   outcome.execution.started = GetCurrentStatementStartTimestamp();
   outcome.execution.rows = RowsOf(completion);
-  RecordEnd(&statement, outcome);
-  NoteEnd(statement);
+  RecordEnd(&running.statement, outcome);
+  NoteEnd(running.statement, end_ns);
 }
 
 // --- Transactions -----------------------------------------------------------------------------
 
+// The error of the client's own statement never came by: another extension's hook kept it.
+[[gnu::noinline]] void FailUnheard() {
+  Frame* frame = active;
+  Leave(frame);
+  if (frame->execution != nullptr && frame->execution->recorded) return;
+  Outcome outcome{};
+  if (frame->execution != nullptr) outcome = frame->execution->outcome;
+  outcome.params = nullptr;
+  outcome.execution.sqlstate = ERRCODE_INTERNAL_ERROR;
+  outcome.execution.started = GetCurrentStatementStartTimestamp();
+  RecordEnd(frame->statement, outcome);
+  if (frame->execution != nullptr) frame->execution->recorded = true;
+}
+
 void OnTransactionEnd(XactEvent event, void*) {
-  switch (event) {
-    case XACT_EVENT_ABORT:
-      error_is_recorded = false;
-      executions::CloseAll(true);
-      break;
-    case XACT_EVENT_COMMIT:
-    case XACT_EVENT_PREPARE:
-      executions::CloseAll(false);
-      break;
-    default:
-      break;
+  const bool aborting = event == XACT_EVENT_ABORT;
+  if (aborting) {
+    error_is_recorded = false;
+    if (active != nullptr && active->fail != nullptr) FailUnheard();
   }
+  if (executions::open == nullptr) return;
+  if (aborting || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+    executions::CloseAll(aborting);
 }
 
 void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent,
@@ -547,9 +652,10 @@ void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransacti
   }
 }
 
+// The next one to call is the hook that was there before, or what the server does without any.
 template <typename Hook>
-void Install(Hook* slot, Hook* previous, Hook ours) {
-  *previous = *slot;
+void Install(Hook* slot, Hook* previous, Hook standard, Hook ours) {
+  *previous = *slot != nullptr ? *slot : standard;
   *slot = ours;
 }
 
@@ -557,7 +663,7 @@ void Install(Hook* slot, Hook* previous, Hook ours) {
 
 const StatementSource* ClientSource() noexcept {
   const StatementSource* source = nullptr;
-  for (const Active* running = active; running != nullptr; running = running->outer) {
+  for (const Frame* running = active; running != nullptr; running = running->outer) {
     if (running->statement != nullptr) source = &running->statement->source;
   }
   return source;
@@ -568,13 +674,18 @@ void SuppressCapture() noexcept { suppressed = true; }
 void InstallCapture() {
   EnableQueryId();
   ReserveErrorMemory();
-  Install<planner_hook_type>(&planner_hook, &previous_planner, OnPlan);
-  Install<ExecutorStart_hook_type>(&ExecutorStart_hook, &previous_start, OnExecutorStart);
-  Install<ExecutorRun_hook_type>(&ExecutorRun_hook, &previous_run, OnExecutorRun);
-  Install<ExecutorFinish_hook_type>(&ExecutorFinish_hook, &previous_finish, OnExecutorFinish);
-  Install<ExecutorEnd_hook_type>(&ExecutorEnd_hook, &previous_end, OnExecutorEnd);
-  Install<ProcessUtility_hook_type>(&ProcessUtility_hook, &previous_utility, OnUtility);
-  Install<emit_log_hook_type>(&emit_log_hook, &previous_emit_log, OnLogMessage);
+  Install<planner_hook_type>(&planner_hook, &previous_planner, standard_planner, OnPlan);
+  Install<ExecutorStart_hook_type>(&ExecutorStart_hook, &previous_start, standard_ExecutorStart,
+                                   OnExecutorStart);
+  Install<ExecutorRun_hook_type>(&ExecutorRun_hook, &previous_run, standard_ExecutorRun,
+                                 OnExecutorRun);
+  Install<ExecutorFinish_hook_type>(&ExecutorFinish_hook, &previous_finish, standard_ExecutorFinish,
+                                    OnExecutorFinish);
+  Install<ExecutorEnd_hook_type>(&ExecutorEnd_hook, &previous_end, standard_ExecutorEnd,
+                                 OnExecutorEnd);
+  Install<ProcessUtility_hook_type>(&ProcessUtility_hook, &previous_utility,
+                                    standard_ProcessUtility, OnUtility);
+  Install<emit_log_hook_type>(&emit_log_hook, &previous_emit_log, nullptr, OnLogMessage);
   RegisterXactCallback(OnTransactionEnd, nullptr);
   RegisterSubXactCallback(OnSubTransactionEnd, nullptr);
 }

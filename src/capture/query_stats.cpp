@@ -125,9 +125,10 @@ void PutStatement(const StatementSnapshot& statement, bool masked, ReturnSetInfo
 void FillQueryStats(ReturnSetInfo* result) {
   const bool reads_all = has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_STATS);
   auto* statement = static_cast<StatementSnapshot*>(palloc(sizeof(StatementSnapshot)));
-  for (uint32 i = 0; i < statements->capacity(); ++i) {
+  StatementTable* table = Settled();
+  for (uint32 i = 0; i < table->capacity(); ++i) {
     CHECK_FOR_INTERRUPTS();
-    if (!statements->Read(i, statement)) continue;
+    if (!table->Read(i, statement)) continue;
     if (statement->total.calls == 0 && statement->total.plan_ns == 0) continue;
     const bool own = has_privs_of_role(GetUserId(), statement->key.user);
     PutStatement(*statement, !reads_all && !own, result);

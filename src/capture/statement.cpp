@@ -4,7 +4,6 @@
 
 #include "capture/event_texts.hpp"
 #include "core/sql_text.hpp"
-#include "pg/clock.hpp"
 #include "pg/settings.hpp"
 
 extern "C" {
@@ -28,7 +27,7 @@ bool IsSampled() noexcept {
          pg_prng_double(&pg_global_prng_state) < settings::log_sample_rate;
 }
 
-bool IsLogged(const Outcome& outcome) noexcept {
+[[gnu::always_inline]] inline bool IsLogged(const Outcome& outcome) noexcept {
   if (outcome.execution.sqlstate != 0 && settings::log_errors) return true;
   return IsSlow(outcome.execution.duration_ns + outcome.plan_ns) || IsSampled();
 }
@@ -38,8 +37,7 @@ EventHeader HeaderOf(const Statement& statement, const Outcome& outcome) noexcep
   EventHeader header{};
   header.finished = GetCurrentTimestamp();
   header.duration_ns = execution.duration_ns + outcome.plan_ns;
-  header.query_id =
-      statement.query_id != 0 ? statement.query_id : static_cast<int64>(statement.key.id);
+  header.query_id = static_cast<int64>(statement.key.id);
   header.user = statement.key.user;
   header.sqlstate = execution.sqlstate;
   header.has_rows = execution.sqlstate == 0;
@@ -61,22 +59,7 @@ void Log(const Statement& statement, const Outcome& outcome) {
 
 }  // namespace
 
-Usage Usage::Now() noexcept {
-  return {pgBufferUsage.shared_blks_hit, pgBufferUsage.shared_blks_read,
-          pgBufferUsage.temp_blks_written, pgWalUsage.wal_bytes};
-}
-
-void Outcome::AddPiece(const Usage& before, uint64 start_ns) noexcept {
-  const Usage now = Usage::Now();
-  execution.duration_ns += NowNs() - start_ns;
-  execution.blocks_hit += static_cast<uint64>(now.blocks_hit - before.blocks_hit);
-  execution.blocks_read += static_cast<uint64>(now.blocks_read - before.blocks_read);
-  execution.temp_written += static_cast<uint64>(now.temp_written - before.temp_written);
-  execution.wal_bytes += now.wal_bytes - before.wal_bytes;
-}
-
-bool Identify(Statement* statement) noexcept {
-  if (statement->key.id != 0) return true;
+bool IdentifyByText(Statement* statement) noexcept {
   const std::string_view text = statement->source.View();
   if (text.empty()) return false;
   const NormalizedSql normalized = NormalizeSql(text, nullptr, 0);
@@ -92,7 +75,7 @@ bool LogsErrors() noexcept {
 
 void RecordEnd(Statement* statement, const Outcome& outcome) {
   if (!Identify(statement)) return;
-  statements->Record(statement->key, statement->source, outcome.execution);
+  buffers->Record(statement->key, statement->source, outcome.execution);
   if (IsLogged(outcome)) Log(*statement, outcome);
 }
 

@@ -9,7 +9,6 @@ namespace train_perf {
 struct Statement {
   StatementKey key;  // id 0: not computed yet, see Identify
   StatementSource source;
-  int64 query_id;  // the server's, or 0
   bool utility;
 };
 
@@ -20,7 +19,10 @@ struct Usage {
   int64 temp_written;
   uint64 wal_bytes;
 
-  static Usage Now() noexcept;
+  static Usage Now() noexcept {
+    return {pgBufferUsage.shared_blks_hit, pgBufferUsage.shared_blks_read,
+            pgBufferUsage.temp_blks_written, pgWalUsage.wal_bytes};
+  }
 };
 
 // How a statement ended, or where it stands: what it used so far and all that a log entry needs.
@@ -31,8 +33,15 @@ struct Outcome {
   const ParamListInfoData* params = nullptr;
   QueryDesc* query = nullptr;  // where its plan may be explained
 
-  // Adds a piece of work that began with `before` at `start_ns` and ends now.
-  void AddPiece(const Usage& before, uint64 start_ns) noexcept;
+  // Adds a piece of work that took `ns` and began with `before`.
+  void AddPiece(const Usage& before, uint64 ns) noexcept {
+    const Usage now = Usage::Now();
+    execution.duration_ns += ns;
+    execution.blocks_hit += static_cast<uint64>(now.blocks_hit - before.blocks_hit);
+    execution.blocks_read += static_cast<uint64>(now.blocks_read - before.blocks_read);
+    execution.temp_written += static_cast<uint64>(now.temp_written - before.temp_written);
+    execution.wal_bytes += now.wal_bytes - before.wal_bytes;
+  }
 };
 
 // The statement that the client sent and that runs right now, around whatever else does; nullptr if
@@ -40,7 +49,10 @@ struct Outcome {
 const StatementSource* ClientSource() noexcept;
 
 // Gives the statement our own id where the server has none. False if it has no text either.
-bool Identify(Statement* statement) noexcept;
+bool IdentifyByText(Statement* statement) noexcept;
+inline bool Identify(Statement* statement) noexcept {
+  return statement->key.id != 0 || IdentifyByText(statement);
+}
 
 // Counts the execution and logs it if it is slow, failed or sampled.
 void RecordEnd(Statement* statement, const Outcome& outcome);

@@ -12,10 +12,9 @@ namespace {
 
 constexpr uint32 kBlocksPerStatement = 8;  // six octaves and 768 bytes of text on average
 constexpr uint32 kMostUsage = 16;          // rounds of the sweep that a busy statement survives
-constexpr uint32 kSweepSteps = 256;        // entries looked at for one victim
+constexpr uint32 kSweepSteps = 64;         // entries looked at for one victim
 constexpr int kMostEvictions = 8;          // per statement that needs room
 constexpr size_t kMostText = 1 << 20;      // of a statement that is looked at
-constexpr uint64 kHeavyNs = 100 * UINT64CONST(1000000);
 
 uint32 HashOf(const StatementKey& key) noexcept {
   uint64 h = key.id ^ (static_cast<uint64>(key.database) << 32) ^ key.user;
@@ -28,8 +27,6 @@ uint32 HashOf(const StatementKey& key) noexcept {
   return static_cast<uint32>(h);
 }
 
-StatementKey EvictedRow(Oid database) noexcept { return {database, InvalidOid, 0, true}; }
-
 // Kept free of statements, so that there is room for the rows of evicted ones.
 constexpr uint32 kReservedRows = 64;
 
@@ -40,6 +37,10 @@ uint32 Entries(int max_statements) noexcept {
 uint32 BucketCount(int max_statements) noexcept {
   return std::max<uint32>(StatementTable::kPartitions, std::bit_ceil(Entries(max_statements)));
 }
+
+// Large enough to notice a statement that comes back while about as many others as there are
+// entries passed.
+uint32 SieveSize(int max_statements) noexcept { return std::bit_ceil(Entries(max_statements)); }
 
 }  // namespace
 
@@ -111,14 +112,20 @@ struct StatementTable::Octave {
 
 Size StatementTable::SharedSize(int max_statements) noexcept {
   Size size = MAXALIGN(sizeof(StatementTable));
+  size += MAXALIGN(SieveSize(max_statements) * sizeof(pg_atomic_uint32));
   size += MAXALIGN(BucketCount(max_statements) * sizeof(uint32));
   size += MAXALIGN(Entries(max_statements) * sizeof(Entry));
   return size + BlockPool::SharedSize(Entries(max_statements) * kBlocksPerStatement);
 }
 
+pg_atomic_uint32* StatementTable::sieve() noexcept {
+  return reinterpret_cast<pg_atomic_uint32*>(reinterpret_cast<char*>(this) +
+                                             MAXALIGN(sizeof(StatementTable)));
+}
+
 uint32* StatementTable::buckets() noexcept {
-  return reinterpret_cast<uint32*>(reinterpret_cast<char*>(this) +
-                                   MAXALIGN(sizeof(StatementTable)));
+  return reinterpret_cast<uint32*>(reinterpret_cast<char*>(sieve()) +
+                                   MAXALIGN(sieve_size_ * sizeof(pg_atomic_uint32)));
 }
 
 StatementTable::Entry* StatementTable::entries() noexcept {
@@ -131,9 +138,13 @@ BlockPool* StatementTable::pool() noexcept {
                                       MAXALIGN(capacity_ * sizeof(Entry)));
 }
 
-StatementTable::Octave* StatementTable::octave(uint32 block) noexcept {
+StatementTable::Octave* StatementTable::OctaveIn(BlockPool* pool, uint32 block) noexcept {
   static_assert(sizeof(Octave) == BlockPool::kPayload);
-  return reinterpret_cast<Octave*>(pool()->at(block)->payload);
+  return reinterpret_cast<Octave*>(pool->at(block)->payload);
+}
+
+StatementTable::Octave* StatementTable::octave(uint32 block) noexcept {
+  return OctaveIn(pool(), block);
 }
 
 LWLock* StatementTable::PartitionLock(uint32 hash) noexcept {
@@ -146,12 +157,14 @@ void StatementTable::Init(int max_statements, LWLockPadded* locks) noexcept {
   locks_ = locks;
   capacity_ = Entries(max_statements);
   bucket_count_ = BucketCount(max_statements);
+  sieve_size_ = SieveSize(max_statements);
   free_entries_ = capacity_;
   free_entry_ = 0;
   pg_atomic_init_u32(&hand_, 0);
   pg_atomic_init_u64(&evicted_, 0);
   pg_atomic_init_u64(&generation_, 0);
   counting_since_ = GetCurrentTimestamp();
+  for (uint32 i = 0; i < sieve_size_; ++i) pg_atomic_init_u32(&sieve()[i], 0);
   std::fill_n(buckets(), bucket_count_, BlockPool::kNone);
   for (uint32 i = 0; i < capacity_; ++i) {
     Entry* entry = &entries()[i];
@@ -210,61 +223,150 @@ bool StatementTable::Update(const StatementKey& key, int octave_needed, F&& chan
   return false;
 }
 
-void StatementTable::AddToHistogram(Octave* octave, int bucket) noexcept {
-  if (octave != nullptr) ++octave->total[bucket % kSubBuckets];
+// --- Counting ---------------------------------------------------------------------------------
+
+void StatementTable::AddCounters(Entry* entry, const ExecutionBatch& batch) noexcept {
+  Counters* total = &entry->total;
+  if (total->calls == 0) {
+    entry->first_seen = batch.first;
+    entry->min_ns = entry->max_ns = batch.durations_ns[0];
+  }
+  uint64 sum = 0;
+  uint64 slow = 0;
+  double squares = 0;
+  uint64 shortest = entry->min_ns;
+  uint64 longest = entry->max_ns;
+  for (uint32 i = 0; i < batch.count; ++i) {
+    const uint64 ns = batch.durations_ns[i];
+    const auto plain = static_cast<double>(static_cast<int64>(ns));
+    sum += ns;
+    squares += plain * plain;
+    slow += ns > kSlowNs ? 1 : 0;
+    shortest = std::min(shortest, ns);
+    longest = std::max(longest, ns);
+  }
+  entry->sum_squares_us += squares / 1e6;
+  entry->min_ns = shortest;
+  entry->max_ns = longest;
+  total->calls += batch.count;
+  total->slow += slow;
+  total->errors += batch.sqlstate != 0 ? batch.count : 0;
+  total->rows += batch.rows;
+  total->exec_ns += sum;
+  total->blocks_hit += batch.blocks_hit;
+  total->blocks_read += batch.blocks_read;
+  total->temp_written += batch.temp_written;
+  total->wal_bytes += batch.wal_bytes;
+  entry->last_seen = std::max(entry->last_seen, batch.last);
+  if (batch.sqlstate != 0) entry->last_sqlstate = batch.sqlstate;
+  const uint32 weight = std::bit_width(batch.count) + (sum >= kHeavyNs ? 3 : 0);
+  pg_atomic_write_u32(&entry->usage,
+                      std::min(pg_atomic_read_u32(&entry->usage) + weight, kMostUsage));
+}
+
+// Returns the octaves that are missing, as bits; nothing of them is added.
+uint64 StatementTable::AddDurations(Entry* entry, const ExecutionBatch& batch) noexcept {
+  static_assert(kOctaves <= 64);
+  uint64 missing = 0;
+  BlockPool* const blocks = pool();
+  for (uint32 i = 0; i < batch.count; ++i) {
+    const auto bucket = static_cast<uint32>(BucketOf(batch.durations_ns[i]));
+    const uint32 block = entry->octaves[bucket / kSubBuckets];
+    if (block == BlockPool::kNone) {
+      missing |= UINT64CONST(1) << (bucket / kSubBuckets);
+    } else {
+      ++OctaveIn(blocks, block)->total[bucket % kSubBuckets];
+    }
+  }
+  return missing;
+}
+
+// False if the statement is not known.
+bool StatementTable::Add(const StatementKey& key, const ExecutionBatch& batch) noexcept {
+  uint64 missing = 0;
+  const auto add = [&](Entry* entry, Octave*) noexcept {
+    AddCounters(entry, batch);
+    missing = AddDurations(entry, batch);
+  };
+  if (!Update(key, -1, add)) return false;
+  for (; missing != 0; missing &= missing - 1) {
+    const int wanted = std::countr_zero(missing);
+    const auto fill = [&](Entry*, Octave* made) noexcept {
+      for (uint32 i = 0; made != nullptr && i < batch.count; ++i) {
+        const int bucket = BucketOf(batch.durations_ns[i]);
+        if (bucket / kSubBuckets == wanted) ++made->total[bucket % kSubBuckets];
+      }
+    };
+    if (!Update(key, wanted, fill))  // it has given way in the meantime
+      Update(StatementKey::EvictedRow(key.database), wanted, fill);
+  }
+  return true;
+}
+
+bool StatementTable::Record(const StatementKey& key, const StatementSource& source,
+                            const ExecutionBatch& batch) noexcept {
+  const uint64 longest = *std::max_element(batch.durations_ns, batch.durations_ns + batch.count);
+  if (Add(key, batch)) return true;
+  const bool heavy = longest >= kHeavyNs || batch.count > 1 || batch.sqlstate != 0;
+  if (!key.IsEvictedRow() && Admit(key, source, heavy) && Add(key, batch)) return true;
+  const StatementKey rest = StatementKey::EvictedRow(key.database);
+  if (Add(rest, batch)) return false;
+  EnsureEvictedRow(key.database);
+  Add(rest, batch);
+  return false;
 }
 
 void StatementTable::Record(const StatementKey& key, const StatementSource& source,
                             const Execution& execution) noexcept {
-  const int bucket = BucketOf(execution.duration_ns);
-  const auto add = [&](Entry* entry, Octave* octave) noexcept {
-    Counters* total = &entry->total;
-    if (total->calls == 0) {
-      entry->first_seen = execution.started;
-      entry->min_ns = entry->max_ns = execution.duration_ns;
-    }
-    total->calls += 1;
-    total->errors += execution.sqlstate != 0 ? 1 : 0;
-    total->slow += execution.duration_ns > kSlowNs ? 1 : 0;
-    total->rows += execution.rows;
-    total->exec_ns += execution.duration_ns;
-    total->blocks_hit += execution.blocks_hit;
-    total->blocks_read += execution.blocks_read;
-    total->temp_written += execution.temp_written;
-    total->wal_bytes += execution.wal_bytes;
-    const double us = static_cast<double>(execution.duration_ns) / 1000.0;
-    entry->sum_squares_us += us * us;
-    entry->min_ns = std::min(entry->min_ns, execution.duration_ns);
-    entry->max_ns = std::max(entry->max_ns, execution.duration_ns);
-    entry->last_seen = execution.started;
-    if (execution.sqlstate != 0) entry->last_sqlstate = execution.sqlstate;
-    AddToHistogram(octave, bucket);
-    const uint32 weight = execution.duration_ns >= kHeavyNs ? 4 : 1;
-    pg_atomic_write_u32(&entry->usage,
-                        std::min(pg_atomic_read_u32(&entry->usage) + weight, kMostUsage));
-  };
-  const int octave_needed = bucket / kSubBuckets;
-  if (Update(key, octave_needed, add)) return;
-  if (Insert(key, source) && Update(key, octave_needed, add)) return;
-  Update(EvictedRow(key.database), octave_needed, add);
+  Record(key, source,
+         ExecutionBatch{&execution.duration_ns, 1, execution.rows, execution.blocks_hit,
+                        execution.blocks_read, execution.temp_written, execution.wal_bytes,
+                        execution.sqlstate, execution.started, execution.started});
 }
 
 void StatementTable::RecordPlanning(const StatementKey& key, const StatementSource& source,
                                     uint64 ns) noexcept {
   const auto add = [ns](Entry* entry, Octave*) noexcept { entry->total.plan_ns += ns; };
   if (Update(key, -1, add)) return;
-  if (Insert(key, source)) Update(key, -1, add);
+  if (source.text != nullptr && HasRoom()) Insert(key, source);
+  if (!Update(key, -1, add)) Update(StatementKey::EvictedRow(key.database), -1, add);
 }
 
 void StatementTable::RecordLateError(const StatementKey& key, int sqlstate) noexcept {
-  Update(key, -1, [sqlstate](Entry* entry, Octave*) noexcept {
+  const auto add = [sqlstate](Entry* entry, Octave*) noexcept {
     entry->total.errors += 1;
     entry->last_sqlstate = sqlstate;
-  });
+  };
+  if (!Update(key, -1, add)) Update(StatementKey::EvictedRow(key.database), -1, add);
 }
 
-void StatementTable::Remember(const StatementKey& key, const StatementSource& source) noexcept {
-  if (!Update(key, -1, [](Entry*, Octave*) noexcept {})) Insert(key, source);
+// --- Admission --------------------------------------------------------------------------------
+
+// Read without a lock: a little more or less room does not matter.
+bool StatementTable::HasRoom() noexcept {
+  return free_entries_ > kReservedRows && pool()->free_count() >= kBlocksPerStatement;
+}
+
+// A cell of the sieve remembers the last statement that fell into it.
+bool StatementTable::WasSeenLately(const StatementKey& key) noexcept {
+  const uint32 hash = HashOf(key);
+  pg_atomic_uint32* cell = &sieve()[(hash ^ (hash >> 16)) & (sieve_size_ - 1)];
+  if (pg_atomic_read_u32(cell) == hash) return true;
+  pg_atomic_write_u32(cell, hash);
+  return false;
+}
+
+bool StatementTable::Admit(const StatementKey& key, const StatementSource& source,
+                           bool heavy) noexcept {
+  const auto nothing = [](Entry*, Octave*) noexcept {};
+  if (Update(key, -1, nothing)) return true;
+  if (source.text == nullptr) return false;  // nobody could tell what it was
+  if (HasRoom() || heavy || WasSeenLately(key)) {
+    Insert(key, source);
+    if (Update(key, -1, nothing)) return true;
+  }
+  pg_atomic_fetch_add_u64(&evicted_, 1);
+  return false;
 }
 
 int StatementTable::FindText(const StatementKey& key, char* text, Md5Digest* hash) noexcept {
@@ -359,23 +461,22 @@ uint32 StatementTable::StoreText(Entry* entry, const StatementSource& source) no
   return chain;
 }
 
-bool StatementTable::Insert(const StatementKey& key, const StatementSource& source) noexcept {
-  if (source.text == nullptr) return false;  // nobody could tell what it was
+// Makes an entry if there is room, or can be made; else the statement stays unknown.
+void StatementTable::Insert(const StatementKey& key, const StatementSource& source) noexcept {
   EnsureEvictedRow(key.database);
   const uint32 index = TakeEntry(false);
-  if (index == BlockPool::kNone) return false;
+  if (index == BlockPool::kNone) return;
   Entry* entry = &entries()[index];
   Clear(entry);
   entry->key = key;
   entry->hash = HashOf(key);
   entry->text = StoreText(entry, source);
   if (!Link(index)) ReturnEntry(index);  // somebody else was faster: it is known now
-  return true;
 }
 
 // Before the first statement of a database, so that evicting one always has where to add it up.
 void StatementTable::EnsureEvictedRow(Oid database) noexcept {
-  const StatementKey key = EvictedRow(database);
+  const StatementKey key = StatementKey::EvictedRow(database);
   if (Update(key, -1, [](Entry*, Octave*) noexcept {})) return;
   const uint32 index = TakeEntry(true);
   if (index == BlockPool::kNone) return;
@@ -472,7 +573,7 @@ void StatementTable::AbsorbOctaves(Entry* into, Entry* from) noexcept {
 
 void StatementTable::MoveToEvictedRow(uint32 victim) noexcept {
   Entry* from = &entries()[victim];
-  Update(EvictedRow(from->key.database), -1, [&](Entry* into, Octave*) noexcept {
+  Update(StatementKey::EvictedRow(from->key.database), -1, [&](Entry* into, Octave*) noexcept {
     const bool first = into->total.calls == 0;
     into->total += from->total;
     into->written += from->written;
@@ -549,7 +650,8 @@ void StatementTable::MarkWritten(const WrittenPart& part,
       return;
     }
   }
-  Update(EvictedRow(part.key.database), -1, [&](Entry* entry, Octave*) noexcept { mark(entry); });
+  Update(StatementKey::EvictedRow(part.key.database), -1,
+         [&](Entry* entry, Octave*) noexcept { mark(entry); });
 }
 
 void StatementTable::DiscardPending(Oid database) noexcept {

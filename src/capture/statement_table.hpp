@@ -2,9 +2,11 @@
 //
 // One entry per database, user, statement and whether a client sent it. An entry holds counters, a
 // latency histogram of as many octaves as its durations touch, and the normalised text, stored when
-// the statement is first seen. When entries or blocks run out, a clock sweep gives up the entry
-// that was used least lately; its numbers move to the database's row of evicted statements (id 0),
-// so sums over all rows stay exact.
+// the statement gets its entry. While there is room every statement gets one. After that a
+// statement must come twice within a while, or be a heavy one: a sieve remembers which were seen
+// lately. For it a clock sweep gives up the entry that was used least lately. The numbers of what
+// gave way, and of what did not pass the sieve, are in the database's row of evicted statements (id
+// 0), so sums over all rows stay exact. The work for one statement does not grow with the table.
 //
 // Every counter exists as a total and as the part of it that is in query_stats_history already; the
 // difference is what the collector writes next. Reset moves both, so that it loses no history.
@@ -24,7 +26,8 @@
 namespace train_perf {
 
 inline constexpr uint32 kMaxStatementText = 8192;  // bytes of normalised text that are kept
-inline constexpr uint64 kSlowNs = 500 * UINT64CONST(1000000);  // what the contract calls slow
+inline constexpr uint64 kSlowNs = 500 * UINT64CONST(1000000);   // what the contract calls slow
+inline constexpr uint64 kHeavyNs = 100 * UINT64CONST(1000000);  // not to be missed
 
 struct StatementKey {
   Oid database;
@@ -32,8 +35,12 @@ struct StatementKey {
   uint64 id;  // query id, or ours where the server has none; 0 is the row of evicted statements
   bool toplevel;
 
-  bool operator==(const StatementKey&) const = default;
+  bool operator==(const StatementKey& other) const noexcept {
+    return id == other.id && user == other.user && database == other.database &&
+           toplevel == other.toplevel;
+  }
   bool IsEvictedRow() const noexcept { return id == 0; }
+  static StatementKey EvictedRow(Oid database) noexcept { return {database, InvalidOid, 0, true}; }
 };
 
 // Where a statement's text stands in the string that the client or function sent.
@@ -55,6 +62,20 @@ struct Execution {
   uint64 wal_bytes;
   int sqlstate;  // 0: succeeded
   TimestampTz started;
+};
+
+// Executions of one statement, all of which succeeded or, with an sqlstate, failed.
+struct ExecutionBatch {
+  const uint64* durations_ns;
+  uint32 count;
+  uint64 rows;
+  uint64 blocks_hit;
+  uint64 blocks_read;
+  uint64 temp_written;
+  uint64 wal_bytes;
+  int sqlstate;
+  TimestampTz first;
+  TimestampTz last;
 };
 
 // Plain sums: they add and subtract member by member, modulo 2^64.
@@ -111,15 +132,18 @@ class StatementTable {
   static Size SharedSize(int max_statements) noexcept;
   void Init(int max_statements, LWLockPadded* locks) noexcept;
 
-  // Adds one execution. `source` is read only if the statement is not known yet.
+  // Adds executions. `source` is read only if the statement is not known (any more); if its text is
+  // nullptr then, they go to the evicted row and the answer is false.
+  bool Record(const StatementKey& key, const StatementSource& source,
+              const ExecutionBatch& batch) noexcept;
   void Record(const StatementKey& key, const StatementSource& source,
               const Execution& execution) noexcept;
+  // True if the statement has an entry, or gets one now. `heavy` ones need not pass the sieve.
+  bool Admit(const StatementKey& key, const StatementSource& source, bool heavy) noexcept;
   void RecordPlanning(const StatementKey& key, const StatementSource& source, uint64 ns) noexcept;
   // Counts an error after a successful execution was recorded (a commit that failed).
   void RecordLateError(const StatementKey& key, int sqlstate) noexcept;
 
-  // Makes sure that the statement and its text are known, without counting anything.
-  void Remember(const StatementKey& key, const StatementSource& source) noexcept;
   // Text and hash of a known statement: the bytes written to `text`, which has room for
   // kMaxStatementText, or -1.
   int FindText(const StatementKey& key, char* text, Md5Digest* hash) noexcept;
@@ -143,6 +167,7 @@ class StatementTable {
   void Restore(const StatementSnapshot& snapshot) noexcept;
 
   uint32 tracked() noexcept;  // statements that have counted something, without evicted rows
+  // How many statements gave way or were not let in.
   uint64 evicted() const noexcept {
     return pg_atomic_read_u64(const_cast<pg_atomic_uint64*>(&evicted_));
   }
@@ -158,13 +183,20 @@ class StatementTable {
   uint32* buckets() noexcept;
   BlockPool* pool() noexcept;
   Octave* octave(uint32 block) noexcept;
+  static Octave* OctaveIn(BlockPool* pool, uint32 block) noexcept;
   LWLock* PartitionLock(uint32 hash) noexcept;
   LWLock* AllocationLock() noexcept;
 
   Entry* Find(const StatementKey& key, uint32 hash) noexcept;
   template <typename F>
   bool Update(const StatementKey& key, int octave_needed, F&& change) noexcept;
-  bool Insert(const StatementKey& key, const StatementSource& source) noexcept;
+  bool Add(const StatementKey& key, const ExecutionBatch& batch) noexcept;
+  static void AddCounters(Entry* entry, const ExecutionBatch& batch) noexcept;
+  uint64 AddDurations(Entry* entry, const ExecutionBatch& batch) noexcept;
+  bool HasRoom() noexcept;
+  bool WasSeenLately(const StatementKey& key) noexcept;
+  pg_atomic_uint32* sieve() noexcept;
+  void Insert(const StatementKey& key, const StatementSource& source) noexcept;
   uint32 StoreText(Entry* entry, const StatementSource& source) noexcept;
   void EnsureEvictedRow(Oid database) noexcept;
   uint32 TakeEntry(bool evicted_row) noexcept;
@@ -176,13 +208,13 @@ class StatementTable {
   bool EvictOne() noexcept;
   uint32 ChooseVictim() noexcept;
   void MoveToEvictedRow(uint32 victim) noexcept;
-  static void AddToHistogram(Octave* octave, int bucket) noexcept;
   void AbsorbOctaves(Entry* into, Entry* from) noexcept;
   static void Clear(Entry* entry) noexcept;
 
   LWLockPadded* locks_;
   uint32 capacity_;
   uint32 bucket_count_;
+  uint32 sieve_size_;
   uint32 free_entries_;
   uint32 free_entry_;  // head of the free list, chained by Entry::next
   pg_atomic_uint32 hand_;

@@ -128,6 +128,7 @@ bool WriteAll(File* file) {
   const auto statement = std::make_unique<StatementSnapshot>();
   FileHeader header{kFormat, PG_VERSION_NUM,        0,
                     0,       statements->evicted(), statements->counting_since()};
+  Settled();
   for (uint32 i = 0; i < statements->capacity(); ++i)
     header.statement_count += statements->Read(i, statement.get()) ? 1 : 0;
   const std::vector<Oid> lanes = events->Databases();

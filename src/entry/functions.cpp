@@ -67,7 +67,7 @@ Datum tp_query_stats(PG_FUNCTION_ARGS) {
 Datum tp_query_stats_reset(PG_FUNCTION_ARGS) {
   (void)fcinfo;
   RequirePreload();
-  statements->Reset();
+  Settled()->Reset();
   PG_RETURN_VOID();
 }
 
@@ -85,7 +85,7 @@ Datum tp_capture_status(PG_FUNCTION_ARGS) {
     if (lane.oldest != 0) lag->time = Max(GetCurrentTimestamp() - lane.oldest, 0);
     int i = 2;
     values[i++] = Int32GetDatum(settings::max_statements);
-    values[i++] = Int32GetDatum(static_cast<int32>(statements->tracked()));
+    values[i++] = Int32GetDatum(static_cast<int32>(Settled()->tracked()));
     for (const uint64 count :
          {statements->evicted(), lane.enqueued, lane.written, lane.queued, lane.dropped})
       values[i++] = Int64GetDatum(static_cast<int64>(count));

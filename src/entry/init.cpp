@@ -36,6 +36,7 @@ shmem_startup_hook_type previous_startup = nullptr;
 void OnSharedMemoryRequest() {
   if (previous_request != nullptr) previous_request();
   RequestAddinShmemSpace(MAXALIGN(StatementTable::SharedSize(settings::max_statements)) +
+                         MAXALIGN(BackendBuffers::SharedSize(MaxBackends)) +
                          MAXALIGN(EventQueue::SharedSize(settings::event_buffer_size_kb)) +
                          MAXALIGN(sizeof(Roster)));
   RequestNamedLWLockTranche(kTranche, kLocks);
@@ -58,12 +59,15 @@ void OnSharedMemoryStartup() {
   bool found = false;
   statements = static_cast<StatementTable*>(ShmemInitStruct(
       "train_perf statements", StatementTable::SharedSize(settings::max_statements), &found));
+  buffers = static_cast<BackendBuffers*>(
+      ShmemInitStruct("train_perf backends", BackendBuffers::SharedSize(MaxBackends), &found));
   events = static_cast<EventQueue*>(ShmemInitStruct(
       "train_perf events", EventQueue::SharedSize(settings::event_buffer_size_kb), &found));
   roster = static_cast<Roster*>(ShmemInitStruct("train_perf roster", sizeof(Roster), &found));
   if (found) return;
   LWLockPadded* locks = GetNamedLWLockTranche(kTranche);
   statements->Init(settings::max_statements, locks);
+  buffers->Init(MaxBackends, locks->lock.tranche, statements);
   events->Init(settings::event_buffer_size_kb, &locks[StatementTable::kLocks].lock);
   roster->Init(&locks[StatementTable::kLocks + 1].lock);
   if (IsUnderPostmaster) return;

@@ -51,6 +51,15 @@ inline bool OwnsDatabase(Oid database, Oid user) {
 #endif
 }
 
+// This process's place in the array of all processes, backends first.
+inline uint32 OwnProcNumber() {
+#if PG_VERSION_NUM >= 170000
+  return static_cast<uint32>(MyProcNumber);
+#else
+  return static_cast<uint32>(MyProc->pgprocno);
+#endif
+}
+
 inline int64 QueryIdOf(const PlannedStmt* statement) {
   return static_cast<int64>(statement->queryId);
 }

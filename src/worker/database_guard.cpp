@@ -74,8 +74,18 @@ bool ChangesDatabases(const Node* statement) noexcept {
          IsA(statement, AlterDatabaseStmt);
 }
 
+void OnTransactionEnd(XactEvent event, void* arg);
+
+// Only a backend that has something to do then pays for it at each transaction's end.
+void WatchTransactionEnd() {
+  static bool watching = false;
+  if (!watching) RegisterXactCallback(OnTransactionEnd, nullptr);
+  watching = true;
+}
+
 void HoldUntilTransactionEnd(Oid database) {
   if (held_count == kMostHeld) return;
+  WatchTransactionEnd();
   held[held_count++] = database;
   const int pid = roster->Hold(database);
   if (pid == 0) return;
@@ -146,7 +156,9 @@ template <typename Run>
   PG_END_TRY();
 }
 
-void NoteChange(const Change& change) noexcept {
+void NoteChange(const Change& change) {
+  if (!change.databases && !change.extensions && !OidIsValid(change.reconfigured)) return;
+  WatchTransactionEnd();
   databases_change = databases_change || change.databases;
   extensions_change = extensions_change || change.extensions;
   if (OidIsValid(change.dropped)) dropped = change.dropped;
@@ -159,8 +171,7 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
   const Node* statement = plan->utilityStmt;
   const Oid quiet = DatabaseOf(QuietDatabase(statement));
   const Change change = ChangeBy(statement, quiet);
-  ReleaseOnError([&] {
-    if (OidIsValid(quiet) && MayRun(statement, quiet)) HoldUntilTransactionEnd(quiet);
+  const auto run = [&] {
     if (previous_utility != nullptr) {
       previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
                        completion);
@@ -168,7 +179,15 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
       standard_ProcessUtility(plan, query_string, read_only_tree, context, params, environment,
                               dest, completion);
     }
-  });
+  };
+  if (OidIsValid(quiet) && MayRun(statement, quiet)) {
+    ReleaseOnError([&] {
+      HoldUntilTransactionEnd(quiet);
+      run();
+    });
+  } else {
+    run();
+  }
   NoteChange(change);
 }
 
@@ -176,6 +195,7 @@ void OnObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int su
   if (previous_object_access != nullptr)
     previous_object_access(access, class_id, object_id, sub_id, arg);
   if (class_id != ExtensionRelationId || (access != OAT_POST_CREATE && access != OAT_DROP)) return;
+  WatchTransactionEnd();
   extensions_change = true;
   if (access == OAT_POST_CREATE && created_count < kMostCreated)
     created[created_count++] = object_id;
@@ -194,7 +214,7 @@ void OnCommit() noexcept {
   if (OidIsValid(dropped)) {
     roster->Forget(dropped);
     events->Close(dropped);
-    statements->Forget(dropped);
+    Settled()->Forget(dropped);
   }
   if (databases_change) roster->RequestScan();
   if (OidIsValid(reconfigured)) roster->Restart(reconfigured);
@@ -214,7 +234,7 @@ void LookForExtension() {
                                               created + created_count;
 }
 
-void OnTransactionEnd(XactEvent event, void*) {
+void OnTransactionEnd(XactEvent event, void* /*arg*/) {
   switch (event) {
     case XACT_EVENT_PRE_COMMIT:
       if (extensions_change) LookForExtension();
@@ -239,7 +259,6 @@ void InstallDatabaseGuard() {
   ProcessUtility_hook = OnUtility;
   previous_object_access = object_access_hook;
   object_access_hook = OnObjectAccess;
-  RegisterXactCallback(OnTransactionEnd, nullptr);
 }
 
 }  // namespace train_perf

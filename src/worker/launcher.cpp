@@ -178,7 +178,7 @@ void RunLauncher() {
       Wait(1000);
       continue;
     }
-    if (std::exchange(was_standby, false)) statements->DiscardPending(InvalidOid);
+    if (std::exchange(was_standby, false)) Settled()->DiscardPending(InvalidOid);
     CheckStarted();
     const bool scan_due =
         TimestampDifferenceExceeds(last_scan, GetCurrentTimestamp(), kScanPauseMs);

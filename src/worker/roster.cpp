@@ -46,7 +46,7 @@ void Roster::WakeLauncher() noexcept {
 }
 
 void Roster::Announce(Oid database, bool restoring) noexcept {
-  statements->DiscardPending(database);
+  Settled()->DiscardPending(database);
   events->Open(database);
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = FindOrAdd(database);
