@@ -44,7 +44,9 @@ emit_log_hook_type previous_emit_log = nullptr;
 // --- What this backend is doing ---------------------------------------------------------------
 
 bool suppressed = false;
-int nesting_level = 0;  // statements that run around the current one
+bool records = false;
+bool is_client_backend = false;  // if it records
+int nesting_level = 0;           // statements that run around the current one
 Frame* active = nullptr;
 
 uint64 last_end_ns = 0;   // when a client's statement was last recorded
@@ -68,9 +70,19 @@ struct {
   uint64 ns;
 } planning = {};
 
+void OnBackendExit(int code, Datum arg);
+
+// Decides once that this process records what it runs.
+[[gnu::noinline]] bool MayRecord() noexcept {
+  if (suppressed || IsParallelWorker() || !OidIsValid(MyDatabaseId)) return false;
+  records = true;
+  is_client_backend = MyBackendType == B_BACKEND;
+  before_shmem_exit(OnBackendExit, 0);
+  return true;
+}
+
 bool IsOn() noexcept {
-  return settings::enabled && settings::track != settings::kTrackNone && !suppressed &&
-         !IsParallelWorker() && OidIsValid(MyDatabaseId);
+  return settings::enabled && settings::track != settings::kTrackNone && (records || MayRecord());
 }
 
 bool Tracks(int level) noexcept {
@@ -97,17 +109,9 @@ void SourceInDeclare(StatementSource* source) noexcept {
   source->length = active->statement->source.length;
 }
 
-Statement MakeStatement(int64 query_id, const StatementSource& source, int level, bool utility) {
-  const StatementKey key{MyDatabaseId, GetUserId(), static_cast<uint64>(query_id), level == 0};
-  return {key, source, utility};
-}
-
-void OnBackendExit(int code, Datum arg);
-
-void WatchBackendExit() {
-  static bool watching = false;
-  if (!watching) before_shmem_exit(OnBackendExit, 0);
-  watching = true;
+// Without an id of the server's.
+Statement UtilityStatement(const StatementSource& source, int level) noexcept {
+  return {{MyDatabaseId, GetUserId(), 0, level == 0}, source, true};
 }
 
 void NoteEnd(const Statement& statement, uint64 end_ns) noexcept {
@@ -179,7 +183,7 @@ void RecordUnmeasured(const ErrorData& error) {
   const bool same_message = last_statement_start == GetCurrentStatementStartTimestamp() &&
                             last_key.database == MyDatabaseId;
   const std::string_view text = FailedText(error, same_message);
-  Statement statement = MakeStatement(0, {}, 0, true);
+  Statement statement = UtilityStatement({}, 0);
   if (same_message && text.empty()) {  // the last statement has succeeded, and its commit failed
     statement.key = last_key;
     // After Sync the text is gone; then the table knows it.
@@ -291,17 +295,14 @@ void FailUnrecorded(Frame* /*frame*/) {}
 // What a client sent and nothing of ours runs around: then only the server's main loop catches its
 // errors, and it logs them, before it cleans up anything.
 bool EndsInMainLoop() noexcept {
-  return active == nullptr && MyBackendType == B_BACKEND && log_min_messages <= ERROR &&
+  return active == nullptr && is_client_backend && log_min_messages <= ERROR &&
          log_min_messages != LOG;
 }
 
-// The same without the cost of catching, where that is possible. The frame must outlive an error.
+// The same without the cost of catching, for what ends in the main loop. The frame must outlive an
+// error.
 template <auto run, auto fail, typename... Arguments>
 void NestCheaply(Frame* frame, Arguments... arguments) {
-  if (!EndsInMainLoop()) {
-    Nest<run, fail>(frame, arguments...);
-    return;
-  }
   frame->outer = nullptr;
   frame->level = 0;
   frame->fail = fail;
@@ -323,36 +324,66 @@ void FailPlanning(Frame* frame) {
   RecordFailureOf(frame->statement, NowNs() - frame->start_ns, frame->params);
 }
 
+// A statement in planning.
+struct Planning {
+  Frame frame;
+  Statement statement;
+};
+
+void BeginPlanning(Planning* running, int level, const Query* parse, const char* query_string,
+                   ParamListInfo params) noexcept {
+  Statement* statement = &running->statement;
+  statement->key = {MyDatabaseId, GetUserId(), static_cast<uint64>(parse->queryId), level == 0};
+  statement->source = {query_string, parse->stmt_location, parse->stmt_len};
+  statement->utility = false;
+  SourceInDeclare(&statement->source);
+  running->frame.statement = statement;
+  running->frame.params = params;
+  running->frame.start_ns = NowNs();
+}
+
+void EndPlanning(Planning* running, const Query* parse) noexcept {
+  planning = {static_cast<int64>(parse->queryId), GetCurrentStatementStartTimestamp(),
+              NowNs() - running->frame.start_ns};
+  Statement* statement = &running->statement;
+  if (settings::track_planning && Identify(statement))
+    statements->RecordPlanning(statement->key, statement->source, planning.ns);
+}
+
+[[gnu::noinline]] PlannedStmt* PlanCaught(int level, Query* parse, const char* query_string,
+                                          int cursor_options, ParamListInfo params) {
+  PlannedStmt* plan = nullptr;
+  Planning running{};
+  BeginPlanning(&running, level, parse, query_string, params);
+  Nest<PlanInside, FailPlanning>(&running.frame, &plan, parse, query_string, cursor_options,
+                                 params);
+  EndPlanning(&running, parse);
+  return plan;
+}
+
+[[gnu::noinline]] PlannedStmt* PlanUnrecorded(Query* parse, const char* query_string,
+                                              int cursor_options, ParamListInfo params) {
+  PlannedStmt* plan = nullptr;
+  Frame frame{};
+  Nest<PlanInside, FailUnrecorded>(&frame, &plan, parse, query_string, cursor_options, params);
+  return plan;
+}
+
+// Functions that the planner evaluates are nested in the statement.
 PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
                     ParamListInfo params) {
   const int level = LevelNow();
-  const bool tracked = Tracks(level);
-  if (!tracked && level > 0) return previous_planner(parse, query_string, cursor_options, params);
-  // Functions that the planner evaluates are nested in the statement.
+  if (!Tracks(level)) {
+    return level > 0 ? previous_planner(parse, query_string, cursor_options, params)
+                     : PlanUnrecorded(parse, query_string, cursor_options, params);
+  }
+  if (!EndsInMainLoop()) return PlanCaught(level, parse, query_string, cursor_options, params);
+  static Planning running;
   PlannedStmt* plan = nullptr;
-  if (!tracked) {
-    Frame frame{};
-    Nest<PlanInside, FailUnrecorded>(&frame, &plan, parse, query_string, cursor_options, params);
-    return plan;
-  }
-  WatchBackendExit();
-  static Statement client_statement;
-  static Frame client_frame;
-  const bool is_client = EndsInMainLoop();
-  Statement nested_statement;
-  Frame nested_frame;
-  Statement* statement = is_client ? &client_statement : &nested_statement;
-  Frame* frame = is_client ? &client_frame : &nested_frame;
-  *statement = MakeStatement(static_cast<int64>(parse->queryId),
-                             {query_string, parse->stmt_location, parse->stmt_len}, level, false);
-  SourceInDeclare(&statement->source);
-  *frame = {nullptr, statement, nullptr, params, NowNs(), nullptr, 0, Part::kAround};
-  NestCheaply<PlanInside, FailPlanning>(frame, &plan, parse, query_string, cursor_options, params);
-  planning = {static_cast<int64>(parse->queryId), GetCurrentStatementStartTimestamp(),
-              NowNs() - frame->start_ns};
-  if (settings::track_planning && Identify(statement)) {
-    statements->RecordPlanning(statement->key, statement->source, planning.ns);
-  }
+  BeginPlanning(&running, level, parse, query_string, params);
+  NestCheaply<PlanInside, FailPlanning>(&running.frame, &plan, parse, query_string, cursor_options,
+                                        params);
+  EndPlanning(&running, parse);
   return plan;
 }
 
@@ -408,9 +439,12 @@ void OnExecutorStart(QueryDesc* query, int flags) {
     StartUnrecorded(query, flags, level);
     return;
   }
-  WatchBackendExit();
   SourceInDeclare(&execution->statement.source);
-  NestCheaply<Start, FailToStart>(&execution->frame, query, flags);
+  if (EndsInMainLoop()) {
+    NestCheaply<Start, FailToStart>(&execution->frame, query, flags);
+  } else {
+    Nest<Start, FailToStart>(&execution->frame, query, flags);
+  }
   execution->outcome.plan_ns = ClaimPlanning(QueryIdOf(query->plannedstmt));
 }
 
@@ -468,7 +502,11 @@ void Measure(OpenExecution* execution, Arguments... arguments) {
     return;
   }
   BeginPiece(execution);
-  NestCheaply<run, FailInPiece>(&execution->frame, arguments...);
+  if (EndsInMainLoop()) {
+    NestCheaply<run, FailInPiece>(&execution->frame, arguments...);
+  } else {
+    Nest<run, FailInPiece>(&execution->frame, arguments...);
+  }
   EndPiece(execution);
 }
 
@@ -596,10 +634,9 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
                          visible && settings::track_utility};
   const Usage before = Usage::Now();
   if (visible) {
-    WatchBackendExit();
     // The plan may be gone afterwards (ROLLBACK): what is needed of it is copied before.
     running.statement =
-        MakeStatement(0, {query_string, plan->stmt_location, plan->stmt_len}, level, true);
+        UtilityStatement({query_string, plan->stmt_location, plan->stmt_len}, level);
     running.frame.statement = &running.statement;
     running.frame.start_ns = NowNs();
   }
@@ -669,7 +706,10 @@ const StatementSource* ClientSource() noexcept {
   return source;
 }
 
-void SuppressCapture() noexcept { suppressed = true; }
+void SuppressCapture() noexcept {
+  suppressed = true;
+  records = false;
+}
 
 void InstallCapture() {
   EnableQueryId();
