@@ -11,7 +11,7 @@ SELECT pg_catalog.pg_extension_config_dump('query_texts', '');
 CREATE TABLE query_stats_history (
   bucket_start timestamptz NOT NULL,
   bucket_end timestamptz NOT NULL CHECK (bucket_end >= bucket_start),
-  username name,
+  username text,  -- a name is 64 bytes, in every row
   queryid bigint,
   query_hash text,
   toplevel boolean NOT NULL,
@@ -29,12 +29,14 @@ CREATE TABLE query_stats_history (
   source text NOT NULL DEFAULT 'train_perf'
 ) PARTITION BY RANGE (bucket_start);
 CREATE TABLE query_stats_history_default PARTITION OF query_stats_history DEFAULT;
-CREATE INDEX query_stats_history_time ON query_stats_history (bucket_start);
+CREATE INDEX query_stats_history_time ON query_stats_history (source, bucket_start);
+CREATE INDEX query_stats_history_end ON query_stats_history (bucket_end);
 SELECT pg_catalog.pg_extension_config_dump('query_stats_history_default', '');
 
 COMMENT ON TABLE query_stats_history IS
-  'Per interval (train_perf.history_interval), user and statement: what was executed in it. Kept for '
-  'train_perf.retention. Texts are in query_texts.';
+  'Per interval, user and statement: what was executed in it. Intervals of train_perf.history_interval '
+  'for a day, then of an hour for a week, then of a day until train_perf.retention. Texts are in '
+  'query_texts.';
 COMMENT ON TABLE query_stats_history_default IS
   'Rows for which there is no partition (yet); the collector moves them.';
 COMMENT ON COLUMN query_stats_history.queryid IS 'NULL: statements that gave way to others.';
@@ -114,20 +116,31 @@ RETURNS TABLE (total_queries bigint, slow_queries bigint, avg_duration_ms numeri
                p50_duration_ms numeric, p95_duration_ms numeric, p99_duration_ms numeric)
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  WITH captured AS MATERIALIZED (
-    SELECT h.bucket_start, h.bucket_end, h.calls, h.slow_calls, h.total_time_ms, h.latency_histogram
-      FROM query_stats_history h
-     WHERE h.bucket_end > get_query_stats.start_time AND h.bucket_start < get_query_stats.end_time
-       AND h.source = 'train_perf'
-    UNION ALL
-    SELECT p.bucket_start, 'infinity', p.calls, p.slow_calls, p.total_time_ms, p.latency_histogram
-      FROM pending_statistics() p
-     WHERE p.bucket_start < get_query_stats.end_time
-       AND get_query_stats.start_time < clock_timestamp()
+  WITH bucket AS MATERIALIZED (
+    SELECT c.source, c.bucket_start, c.bucket_end, sum(c.calls) AS calls, sum(c.slow_calls) AS slow_calls,
+           sum(c.total_time_ms) AS total_time_ms, merge_latency(c.latency_histogram) AS latency_histogram
+      FROM (SELECT h.source, h.bucket_start, h.bucket_end, h.calls, h.slow_calls, h.total_time_ms,
+                   h.latency_histogram
+              FROM query_stats_history h
+             WHERE h.bucket_end > get_query_stats.start_time
+               AND h.bucket_start < get_query_stats.end_time
+            UNION ALL
+            SELECT 'train_perf', p.bucket_start, 'infinity', p.calls, p.slow_calls, p.total_time_ms,
+                   p.latency_histogram
+              FROM pending_statistics() p
+             WHERE p.bucket_start < get_query_stats.end_time
+               AND get_query_stats.start_time < clock_timestamp()) c
+     GROUP BY c.source, c.bucket_start, c.bucket_end
   ), covered AS (
-    SELECT DISTINCT c.bucket_start, c.bucket_end FROM captured c
+    SELECT b.bucket_start, b.bucket_end, b.calls, b.slow_calls, b.total_time_ms, b.latency_histogram
+      FROM bucket b
+     -- What pg_stat_statements counted counts where we ourselves have nothing.
+     WHERE b.source = 'train_perf'
+        OR NOT EXISTS (SELECT FROM bucket o
+                        WHERE o.source = 'train_perf' AND o.bucket_start < b.bucket_end
+                          AND o.bucket_end > b.bucket_start)
   ), measured AS (
-    SELECT c.calls, c.slow_calls, c.total_time_ms, c.latency_histogram FROM captured c
+    SELECT c.calls, c.slow_calls, c.total_time_ms, c.latency_histogram FROM covered c
     UNION ALL
     -- What applications timed themselves counts where nothing was captured.
     SELECT 1, l.is_slow::integer, l.duration_ms, latency_histogram(l.duration_ms::double precision)
@@ -150,7 +163,138 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION get_query_stats(timestamptz, timestamptz) IS
   'All executions in this database in a period, exact to the buckets of query_stats_history that it '
-  'touches: how many, how many slower than 500 ms, average and percentiles in ms.';
+  'touches: how many, how many slower than 500 ms, average and percentiles in ms. Where only '
+  'pg_stat_statements counted, slow ones and percentiles are not known.';
+
+-- Rolling up: after a day the intervals of an hour become one, after a week those of a day (in UTC). A
+-- transaction replaces rows by their sum, so that every reader finds either those or this, whenever it
+-- is killed. What is due shows in the rows: periods in which more than one interval begins.
+
+CREATE FUNCTION merge_history(of_source text, first timestamptz, behind timestamptz) RETURNS integer
+LANGUAGE sql VOLATILE
+SET enable_hashagg = off  -- a histogram of 8 kB for each statement at once would go to disk
+BEGIN ATOMIC
+  WITH part AS (
+    DELETE FROM query_stats_history h
+     WHERE h.source = merge_history.of_source
+       AND h.bucket_start >= merge_history.first AND h.bucket_start < merge_history.behind
+    RETURNING h.*
+  ), written AS (
+    INSERT INTO query_stats_history (
+      bucket_start, bucket_end, username, queryid, query_hash, toplevel, calls, errors,
+      slow_calls, rows, total_time_ms, total_plan_time_ms, shared_blks_hit, shared_blks_read,
+      temp_blks_written, wal_bytes, latency_histogram, source)
+    SELECT (SELECT min(all_of.bucket_start) FROM part all_of),
+           (SELECT max(all_of.bucket_end) FROM part all_of), p.username, p.queryid, p.query_hash, p.toplevel, sum(p.calls),
+           sum(p.errors), sum(p.slow_calls), sum(p.rows), sum(p.total_time_ms),
+           sum(p.total_plan_time_ms), sum(p.shared_blks_hit), sum(p.shared_blks_read),
+           sum(p.temp_blks_written), sum(p.wal_bytes),
+           merge_latency(p.latency_histogram) FILTER (WHERE p.latency_histogram IS NOT NULL),
+           merge_history.of_source
+      FROM part p
+     GROUP BY p.queryid, p.query_hash, p.username, p.toplevel
+  )
+  SELECT count(*)::integer FROM part;
+END;
+COMMENT ON FUNCTION merge_history(text, timestamptz, timestamptz) IS
+  'Replaces the rows of a source whose interval begins in the period by one per user and statement, over '
+  'one interval that covers theirs. Returns how many it replaced.';
+
+CREATE FUNCTION next_rollup(at timestamptz, keep interval,
+                            OUT source text, OUT first timestamptz, OUT behind timestamptz)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  WITH due AS (
+    SELECT s.source, period.start + width.width AS behind, one.start AS one, two.start AS two
+      FROM (VALUES ('train_perf'::text), ('pg_stat_statements'::text)) AS s (source)
+     CROSS JOIN LATERAL (SELECT min(h.bucket_start) AS start FROM query_stats_history h
+                          WHERE h.source = s.source) AS oldest
+     CROSS JOIN LATERAL generate_series(
+             date_trunc('day'::text, greatest(oldest.start, next_rollup.at - next_rollup.keep), 'UTC'::text),
+             next_rollup.at - interval '48 hours', interval '24 hours') AS day (start)
+     CROSS JOIN LATERAL (SELECT CASE WHEN day.start <= next_rollup.at - interval '192 hours'
+                                     THEN interval '24 hours' ELSE interval '1 hour' END) AS width (width)
+     CROSS JOIN LATERAL generate_series(day.start, day.start + interval '24 hours' - width.width,
+                                        width.width) AS period (start)
+     CROSS JOIN LATERAL (SELECT min(h.bucket_start) AS start FROM query_stats_history h
+                          WHERE h.source = s.source AND h.bucket_start >= period.start
+                            AND h.bucket_start < period.start + width.width) AS one
+     CROSS JOIN LATERAL (SELECT min(h.bucket_start) AS start FROM query_stats_history h
+                          WHERE h.source = s.source AND h.bucket_start > one.start
+                            AND h.bucket_start < period.start + width.width) AS two
+     WHERE two.start IS NOT NULL
+     LIMIT 1
+  )
+  -- At most 30,000 rows in one go, but at least two intervals.
+  SELECT d.source, d.one, greatest(coalesce(enough.start, d.behind), d.two + interval '1 microsecond')
+    FROM due d
+    LEFT JOIN LATERAL (SELECT h.bucket_start AS start FROM query_stats_history h
+                        WHERE h.source = d.source AND h.bucket_start >= d.one AND h.bucket_start < d.behind
+                        ORDER BY h.bucket_start OFFSET 30000 LIMIT 1) AS enough ON true;
+END;
+COMMENT ON FUNCTION next_rollup(timestamptz, interval) IS
+  'Rows of query_stats_history to be merged next, if there are any.';
+
+CREATE FUNCTION compact_partition_of(parent regclass, before timestamptz) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+  part regclass;
+BEGIN
+  SELECT c.oid INTO part
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhparent = parent
+     AND c.relname ~ '_p\d{8}$'
+     AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= before
+     AND pg_relation_size(c.oid) > 1024 * 1024
+     AND pg_relation_size(c.oid) > 2 * c.reltuples * (
+           SELECT 28 + sum(s.stawidth) FROM pg_statistic s WHERE s.starelid = c.oid AND NOT s.stainherit)
+   ORDER BY c.relname
+   LIMIT 1;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  -- Unlike TRUNCATE or a swap of tables it keeps what older snapshots still see.
+  EXECUTE format('CLUSTER %s USING %I', part, (
+    SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+     WHERE i.indrelid = part AND i.indisvalid ORDER BY i.indexrelid LIMIT 1));
+  EXECUTE format('ALTER TABLE %s SET WITHOUT CLUSTER', part);
+  RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION compact_partition_of(regclass, timestamptz) IS
+  'Rewrites one partition of a day that ended before, if its file is more than twice as large as its '
+  'rows by the last ANALYZE (autovacuum''s); others wait meanwhile. Waits 100 ms for the lock itself. '
+  'Returns 0 if there was none.';
+
+CREATE FUNCTION roll_up_history_at(at timestamptz, keep interval) RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT coalesce(sum(merge_history(n.source, n.first, n.behind)), 0::bigint)::integer
+    FROM next_rollup(roll_up_history_at.at, roll_up_history_at.keep) n;
+END;
+COMMENT ON FUNCTION roll_up_history_at(timestamptz, interval) IS 'Part of roll_up_history.';
+
+CREATE FUNCTION roll_up_history() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT roll_up_history_at(clock_timestamp(),
+                            coalesce(current_setting('train_perf.retention', true), '35d')::interval);
+END;
+COMMENT ON FUNCTION roll_up_history() IS
+  'One step of rolling up query_stats_history; the collector''s work, repeated until it returns 0.';
+
+CREATE FUNCTION compact_history() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT compact_partition_of('query_stats_history'::regclass, clock_timestamp() - interval '24 hours');
+END;
+COMMENT ON FUNCTION compact_history() IS
+  'Makes one partition of query_stats_history compact after rolling up; the collector''s work, repeated '
+  'until it returns 0.';
 
 -- Partitions of one day each.
 

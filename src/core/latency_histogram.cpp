@@ -34,8 +34,10 @@ std::optional<uint64_t> TakeNumber(std::string_view& bytes) noexcept {
   return std::nullopt;
 }
 
-// Adds what follows the version byte. May have added a part when it returns false.
-bool AddBuckets(std::string_view bytes, LatencyHistogram& histogram) noexcept {
+// Calls add(bucket, count) for what follows the version byte, perhaps for a part when it returns
+// false.
+template <typename Add>
+bool ForEachBucket(std::string_view bytes, Add add) noexcept {
   int bucket = -1;
   while (!bytes.empty()) {
     const auto distance = TakeNumber(bytes);
@@ -45,7 +47,7 @@ bool AddBuckets(std::string_view bytes, LatencyHistogram& histogram) noexcept {
     bucket += static_cast<int>(*distance);
     const auto count = TakeNumber(bytes);
     if (!count || *count == 0) return false;
-    histogram.Add(bucket, *count);
+    add(bucket, *count);
   }
   return true;
 }
@@ -109,10 +111,10 @@ std::string LatencyHistogram::Encode() const {
 
 bool LatencyHistogram::MergeEncoded(std::string_view bytes) noexcept {
   if (bytes.empty() || bytes.front() != kEncodingVersion) return false;
-  LatencyHistogram sum = *this;
-  if (!AddBuckets(bytes.substr(1), sum)) return false;
-  *this = sum;
-  return true;
+  const std::string_view buckets = bytes.substr(1);
+  // The bytes are some tens, the histogram is 8 kB: rather read them twice than copy it.
+  if (!ForEachBucket(buckets, [](int, uint64_t) {})) return false;
+  return ForEachBucket(buckets, [this](int bucket, uint64_t count) { Add(bucket, count); });
 }
 
 }  // namespace train_perf

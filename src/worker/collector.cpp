@@ -42,14 +42,17 @@ volatile sig_atomic_t in_job = 0;
 
 struct Job {
   const char* function;  // without arguments, returns integer
+  bool optional;         // an extension that waits for ALTER EXTENSION UPDATE lacks the function
   TimestampTz due;
   int failures;  // in a row
   int sqlstate;  // of the last failure
 };
-Job write_log{"collect_events", 0, 0, 0};
-Job write_history{"collect_statistics", 0, 0, 0};
-Job log_upkeep{"maintain_log_partitions", 0, 0, 0};
-Job history_upkeep{"maintain_history_partitions", 0, 0, 0};
+Job write_log{"collect_events", false, 0, 0, 0};
+Job write_history{"collect_statistics", false, 0, 0, 0};
+Job log_upkeep{"maintain_log_partitions", false, 0, 0, 0};
+Job history_upkeep{"maintain_history_partitions", false, 0, 0, 0};
+Job roll_up{"roll_up_history", true, 0, 0, 0};
+Job compaction{"compact_history", true, 0, 0, 0};
 
 // The extension's owner and schema; false if it is not here (any more), or not in a place for it.
 bool FindExtension() {
@@ -87,7 +90,7 @@ Oid FunctionOf(const Job& job) {
   }
   Node* schema = reinterpret_cast<Node*>(makeString(schema_name));
   Node* name = reinterpret_cast<Node*>(makeString(pstrdup(job.function)));
-  return LookupFuncName(list_make2(schema, name), 0, nullptr, false);
+  return LookupFuncName(list_make2(schema, name), 0, nullptr, job.optional);
 }
 
 // As the owner of the extension: triggers and defaults that somebody put on our tables must not run
@@ -102,7 +105,8 @@ int32 CallInTransaction(const Job& job) {
                          context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
   PushActiveSnapshot(GetTransactionSnapshot());
   pgstat_report_activity(STATE_RUNNING, job.function);
-  const int32 result = DatumGetInt32(OidFunctionCall0(FunctionOf(job)));
+  const Oid function = FunctionOf(job);
+  const int32 result = OidIsValid(function) ? DatumGetInt32(OidFunctionCall0(function)) : 0;
   PopActiveSnapshot();
   CommitTransactionCommand();
   SetUserIdAndSecContext(user, context);  // an abort does it by itself
@@ -202,6 +206,21 @@ bool KeepUp(Job* job) {
   return changed >= 0;
 }
 
+bool HasTime() noexcept {
+  return !ShutdownRequestPending && !roster->OthersWait() && !IsDue(write_history) &&
+         events->Count(database).queued == 0;
+}
+
+// One step, and more as long as nothing else waits.
+bool WorkOff(Job* job) {
+  int32 changed = 0;
+  do {
+    changed = Try(job);
+  } while (changed > 0 && HasTime());
+  if (changed == 0) Postpone(job, kUpkeepUs);
+  return changed >= 0;
+}
+
 // --- The worker -------------------------------------------------------------------------------
 
 void OnCollectorExit(int, Datum) {
@@ -244,7 +263,9 @@ bool Work(bool stopping) {
   if ((IsDue(write_log) || stopping) && !WriteLog()) return false;
   if ((IsDue(write_history) || stopping) && !WriteHistory()) return false;
   if (IsDue(log_upkeep) && !stopping && !KeepUp(&log_upkeep)) return false;
-  return !IsDue(history_upkeep) || stopping || KeepUp(&history_upkeep);
+  if (IsDue(history_upkeep) && !stopping && !KeepUp(&history_upkeep)) return false;
+  if (IsDue(roll_up) && !stopping && !WorkOff(&roll_up)) return false;
+  return !IsDue(compaction) || stopping || WorkOff(&compaction);
 }
 
 // The extension is here, or this process leaves.
@@ -261,7 +282,7 @@ void Look() {
 void TakeUpSchedule() {
   write_history.due = events->HistorySince(database) +
                       static_cast<int64>(settings::history_interval_s) * USECS_PER_SEC;
-  log_upkeep.due = history_upkeep.due = roster->UpkeepDue(database);
+  log_upkeep.due = history_upkeep.due = roll_up.due = compaction.due = roster->UpkeepDue(database);
 }
 
 // Ends a running job too: whoever asks may not be able to wait for it.
