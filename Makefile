@@ -7,8 +7,8 @@ SOURCES = $(foreach part,core pg capture worker alert access entry,$(sort $(wild
 OBJS = $(SOURCES:.cpp=.o)
 
 # The install script is these parts, one after the other.
-SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.sql src/alert/alert.sql \
-	src/access/access.sql src/access/lockdown.sql
+SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.sql src/capture/snapshot.sql \
+	src/capture/status.sql src/alert/alert.sql src/access/access.sql src/access/lockdown.sql
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))

@@ -35,21 +35,6 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'tp_capture_status';
 COMMENT ON FUNCTION shared_capture_status() IS 'The part of capture_status() that shared memory knows.';
 
-CREATE FUNCTION capture_status(
-  OUT preloaded boolean, OUT enabled boolean, OUT max_statements integer, OUT tracked integer,
-  OUT evicted bigint, OUT events_enqueued bigint, OUT events_written bigint,
-  OUT events_queued bigint, OUT events_dropped bigint, OUT lag interval, OUT collector_pid integer,
-  OUT last_error text, OUT last_error_at timestamptz, OUT counting_since timestamptz,
-  OUT index_usage_observed_since timestamptz)
-LANGUAGE sql VOLATILE PARALLEL RESTRICTED
-BEGIN ATOMIC
-  -- Index usage is not observed in this version.
-  SELECT s.*, NULL::timestamptz FROM shared_capture_status() s;
-END;
-COMMENT ON FUNCTION capture_status() IS
-  'One row on the state of capture. Events are those of this database, and at any time '
-  'events_enqueued = events_written + events_queued + events_dropped.';
-
 CREATE FUNCTION normalize_query(query text) RETURNS text
 LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_normalize_query';
 COMMENT ON FUNCTION normalize_query(text) IS

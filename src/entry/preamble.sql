@@ -22,7 +22,7 @@ BEGIN
    WHERE n.nspname = target
      AND c.relname IN ('query_performance_logs', 'query_performance_logs_default', 'performance_alerts',
                        'query_stats', 'query_stats_history', 'query_stats_history_default',
-                       'query_texts', 'access_levels');
+                       'query_texts', 'query_stats_snapshot', 'query_stats_baseline', 'access_levels');
   IF clashes IS NOT NULL THEN
     RAISE EXCEPTION USING
       ERRCODE = '42P07',

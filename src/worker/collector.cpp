@@ -53,6 +53,7 @@ Job log_upkeep{"maintain_log_partitions", false, 0, 0, 0};
 Job history_upkeep{"maintain_history_partitions", false, 0, 0, 0};
 Job roll_up{"roll_up_history", true, 0, 0, 0};
 Job compaction{"compact_history", true, 0, 0, 0};
+Job snapshot{"take_hourly_snapshot", true, 0, 0, 0};
 
 // The extension's owner and schema; false if it is not here (any more), or not in a place for it.
 bool FindExtension() {
@@ -265,7 +266,8 @@ bool Work(bool stopping) {
   if (IsDue(log_upkeep) && !stopping && !KeepUp(&log_upkeep)) return false;
   if (IsDue(history_upkeep) && !stopping && !KeepUp(&history_upkeep)) return false;
   if (IsDue(roll_up) && !stopping && !WorkOff(&roll_up)) return false;
-  return !IsDue(compaction) || stopping || WorkOff(&compaction);
+  if (IsDue(compaction) && !stopping && !WorkOff(&compaction)) return false;
+  return !IsDue(snapshot) || stopping || WorkOff(&snapshot);
 }
 
 // The extension is here, or this process leaves.
@@ -282,7 +284,8 @@ void Look() {
 void TakeUpSchedule() {
   write_history.due = events->HistorySince(database) +
                       static_cast<int64>(settings::history_interval_s) * USECS_PER_SEC;
-  log_upkeep.due = history_upkeep.due = roll_up.due = compaction.due = roster->UpkeepDue(database);
+  log_upkeep.due = history_upkeep.due = roll_up.due = compaction.due = snapshot.due =
+      roster->UpkeepDue(database);
 }
 
 // Ends a running job too: whoever asks may not be able to wait for it.

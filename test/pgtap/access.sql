@@ -35,6 +35,7 @@ SELECT set_eq('SELECT object, privilege FROM of_everybody',
 
 CREATE TEMP VIEW reading AS
   VALUES ('query_performance_logs', 'SELECT'), ('query_stats_history', 'SELECT'), ('query_texts', 'SELECT'),
+         ('query_stats_snapshot', 'SELECT'),
          ('performance_alerts', 'SELECT'), ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'),
          ('capture_status()', 'EXECUTE'), ('shared_capture_status()', 'EXECUTE'),
          ('normalize_query(text)', 'EXECUTE'), ('query_hash(text)', 'EXECUTE'),
@@ -47,7 +48,7 @@ CREATE TEMP VIEW operating AS
   TABLE reading
   UNION
   VALUES ('query_performance_logs', 'INSERT'), ('performance_alerts', 'INSERT'),
-         ('performance_alerts', 'UPDATE'),
+         ('performance_alerts', 'UPDATE'), ('capture_query_stats_snapshot()', 'EXECUTE'),
          ('log_query_performance(text,integer,uuid,text,jsonb,text,text)', 'EXECUTE'),
          ('raise_slow_query_alert(text,text,numeric,bigint,text,timestamp with time zone)', 'EXECUTE'),
          ('create_performance_alert(text,text,text,jsonb)', 'EXECUTE'),

@@ -95,7 +95,8 @@ subtest 'the_collector_does_it' => sub {
 subtest 'files_become_small' => sub {
 	# 14,400 rows of a day became 240.
 	eventually($node, 'app', q(SELECT compact_history() = 0 AND max(pg_relation_size(inhrelid)) < 1024 * 1024
-		FROM pg_inherits WHERE inhparent = 'query_stats_history'::regclass), 'after autovacuum has looked');
+		FROM pg_inherits WHERE inhparent = 'query_stats_history'::regclass
+		AND inhrelid <> 'query_stats_history_default'::regclass), 'after autovacuum has looked');
 	is($node->safe_psql('app', $sums), $before, 'with the same sums');
 	is_true($node, 'app', q(SELECT bool_and(NOT indisclustered) FROM pg_index), 'no mark is left');
 };
