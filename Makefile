@@ -1,7 +1,7 @@
 # make && make install, then shared_preload_libraries = 'train_perf' and make installcheck.
 # Without clang and llvm: make with_llvm=no.
 EXTENSION = train_perf
-EXTVERSION = 0.1
+EXTVERSION = 0.2
 MODULE_big = train_perf
 SOURCES = $(foreach part,core pg capture worker alert access entry,$(sort $(wildcard src/$(part)/*.cpp)))
 OBJS = $(SOURCES:.cpp=.o)
@@ -10,6 +10,8 @@ OBJS = $(SOURCES:.cpp=.o)
 SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.sql src/capture/snapshot.sql \
 	src/capture/status.sql src/alert/alert.sql src/access/access.sql src/access/lockdown.sql
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
+# Full scripts of earlier versions, frozen, and the way from each to the next.
+DATA = $(sort $(wildcard releases/*.sql))
 
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(wildcard sql/*.sql)))
 

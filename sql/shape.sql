@@ -59,7 +59,7 @@ SELECT p.proname AS function, pg_get_function_arguments(p.oid) AS arguments,
   JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
   JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'train_perf'
  WHERE p.proname IN ('get_slow_queries', 'get_query_stats', 'log_query_performance', 'query_stats',
-                     'query_stats_reset', 'capture_status', 'create_performance_alert',
+                     'query_stats_reset', 'capture_status', 'capture_query_stats_snapshot', 'create_performance_alert',
                      'resolve_performance_alert', 'grant_access', 'revoke_access',
                      'link_user_profiles', 'unlink_user_profiles', 'normalize_query', 'query_hash',
                      'latency_histogram', 'latency_quantile_ms', 'merge_latency')

@@ -13,6 +13,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'query_stats()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'capture_status()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'shared_capture_status()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'library_version()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'normalize_query(text)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'query_hash(text)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'pending_statistics()'::regprocedure::oid),

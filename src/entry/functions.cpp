@@ -20,6 +20,7 @@ using namespace train_perf;
   PG_FUNCTION_INFO_V1(name)
 
 extern "C" {
+TRAIN_PERF_FUNCTION(tp_library_version);
 TRAIN_PERF_FUNCTION(tp_query_stats);
 TRAIN_PERF_FUNCTION(tp_query_stats_reset);
 TRAIN_PERF_FUNCTION(tp_capture_status);
@@ -57,6 +58,11 @@ void MergeOrFail(LatencyHistogram* histogram, const bytea* encoded) {
 }
 
 }  // namespace
+
+Datum tp_library_version(PG_FUNCTION_ARGS) {
+  (void)fcinfo;
+  PG_RETURN_TEXT_P(cstring_to_text(TRAIN_PERF_VERSION));
+}
 
 Datum tp_query_stats(PG_FUNCTION_ARGS) {
   RequirePreload();

@@ -34,3 +34,18 @@ BEGIN
   PERFORM pg_catalog.set_config('search_path', path, true);
 END
 $$;
+
+-- A server that was not restarted since the library was replaced still runs the old one.
+DO $$
+BEGIN
+  CREATE FUNCTION library_version() RETURNS text
+  LANGUAGE c IMMUTABLE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_library_version';
+EXCEPTION WHEN undefined_function THEN
+  RAISE EXCEPTION USING
+    ERRCODE = '55000',
+    MESSAGE = 'the server still runs an older library of train_perf',
+    HINT = 'Restart the server, then try again.';
+END
+$$;
+COMMENT ON FUNCTION library_version() IS
+  'The version of the library that the server runs; that of the SQL objects is in pg_extension.';

@@ -202,8 +202,8 @@ bool WriteHistory() {
 bool KeepUp(Job* job) {
   int32 changed = 1;
   while (changed > 0 && !ShutdownRequestPending) changed = Try(job);
-  Postpone(job, kUpkeepUs);
-  roster->SetUpkeepDue(database, job->due);
+  if (changed == 0) Postpone(job, kUpkeepUs);
+  roster->SetUpkeepDue(database, Min(log_upkeep.due, history_upkeep.due));
   return changed >= 0;
 }
 

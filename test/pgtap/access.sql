@@ -35,7 +35,7 @@ SELECT set_eq('SELECT object, privilege FROM of_everybody',
 
 CREATE TEMP VIEW reading AS
   VALUES ('query_performance_logs', 'SELECT'), ('query_stats_history', 'SELECT'), ('query_texts', 'SELECT'),
-         ('query_stats_snapshot', 'SELECT'),
+         ('query_stats_snapshot', 'SELECT'), ('library_version()', 'EXECUTE'),
          ('performance_alerts', 'SELECT'), ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'),
          ('capture_status()', 'EXECUTE'), ('shared_capture_status()', 'EXECUTE'),
          ('normalize_query(text)', 'EXECUTE'), ('query_hash(text)', 'EXECUTE'),
