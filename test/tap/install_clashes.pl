@@ -85,7 +85,7 @@ subtest 'every_clash_is_named_at_once' => sub {
 };
 
 for my $name (qw(query_performance_logs query_performance_logs_default performance_alerts query_stats
-	query_stats_history query_stats_history_default query_texts access_levels))
+	query_stats_history query_stats_history_default query_texts query_stats_snapshot query_stats_baseline access_levels))
 {
 	subtest "one_foreign_table_$name" => sub {
 		my ($state, $message) = refused("one_$name", 'public', "CREATE TABLE $name (x integer)");
