@@ -26,7 +26,8 @@ my @functions = ('format(text, text)', 'format(text, name)', 'format(text, name,
 	'acldefault(text, oid)', 'now()', 'min(text)', 'count(uuid)', 'to_char(timestamptz, name)',
 	'set_config(text, text, boolean)', 'date_trunc(text, timestamptz)', 'coalesce_(text)', 'string_agg(text, text)',
 	'normalize_query(varchar)', 'query_hash(varchar)', 'slow_query_severity(integer)', 'severity_rank(varchar)',
-	'has_schema_privilege(oid, oid, text)');
+	'has_schema_privilege(oid, oid, text)', 'sum(double precision, integer)', 'greatest_(text)',
+	'generate_series(timestamptz, timestamptz, text)', 'abs(numeric, text)', 'max(name)', 'min(name)', 'merge_latency(text)');
 my %result_of = (round => 'numeric', array_position => 'integer', jsonb_build_object => 'jsonb', latency_histogram => 'bytea',
 	sum => 'bigint', count => 'bigint', now => 'timestamptz', date_trunc => 'timestamptz', acldefault => 'aclitem[]', severity_rank => 'integer', has_schema_privilege => 'boolean', make_interval => 'interval');
 my @operators = (
@@ -77,6 +78,7 @@ sub use_everything
 		"$p.resolve_performance_alert($p.create_performance_alert('a', 'info', 'm', '{\"fingerprint\": \"f\"}'))",
 		"count(*) FROM $p.get_slow_queries()", "count(*) FROM $p.get_query_stats('2020-01-01', '2030-01-01')",
 		"count(*) FROM $p.query_stats", "count(*) FROM $p.capture_status()", "$p.maintain_log_partitions()", "$p.maintain_history_partitions()",
+		"$p.roll_up_history_at(CURRENT_TIMESTAMP, '35 days')", "$p.compact_history()", "$p.take_hourly_snapshot()", "$p.library_version()",
 		"$p.latency_quantile_ms($p.merge_latency($p.latency_histogram(5::float8)), 0.5)",
 		"$p.grant_access('reader', 'operate')", "$p.revoke_access('reader')",
 		"$p.link_user_profiles('public.people')",

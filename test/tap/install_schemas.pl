@@ -77,6 +77,8 @@ sub everything_works_in
 		't', 'histograms');
 	is($ask->("SELECT $schema.maintain_log_partitions() >= 0"), 't', 'maintain_log_partitions');
 	is($ask->("SELECT $schema.maintain_history_partitions() >= 0"), 't', 'maintain_history_partitions');
+	is($ask->("SELECT $schema.roll_up_history(), $schema.compact_history(), $schema.take_hourly_snapshot()"), '0|0|0',
+		'rolling up and snapshots');
 	is($ask->("CREATE TABLE public.people (id uuid PRIMARY KEY); SELECT $schema.link_user_profiles('public.people')"), '',
 		'link_user_profiles');
 	is($ask->("SELECT $schema.log_query_performance('select by_user', 1, gen_random_uuid()) IS NOT NULL"), 't',
