@@ -7,7 +7,7 @@ use warnings;
 
 my ($mode, $short, $long, $statements, $object) = @ARGV;
 my $from_client = qr/^secure_read$/;
-my $clock = qr/^(clock_gettime|gettimeofday)\b/;
+my $clock = qr/^(clock_gettime|(__)?gettimeofday|time_syscall)/;
 
 # Costs by function, by source line, and by pair of caller and callee where a call leaves the object.
 sub new_profile {

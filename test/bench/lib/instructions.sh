@@ -19,10 +19,11 @@ primary key, simple	simple	lookup
 END
 }
 
-write_scripts() {
+# Few keys, so that no run finds pages to be read for the first time.
+write_counted_scripts() {
   echo 'SELECT 1;' >"$1/select1"
   cat >"$1/lookup" <<END
-\\set aid random(1, 100000 * $scale)
+\\set aid random(1, 1000)
 SELECT abalance FROM pgbench_accounts WHERE aid = :aid;
 END
   printf 'SELECT /*%010240d*/ 1;\n' 0 >"$1/comment"
@@ -46,7 +47,7 @@ END
 # run_counted DIR PROTOCOL SCRIPT EXECUTIONS: the name of the file that callgrind wrote.
 run_counted() {
   enter "$1"
-  quietly pgbench -n -M "$2" -f "$scripts/$3" -t "$4" --random-seed=1 bench
+  quietly pgbench -n -M "$2" -f "$work/instructions/$3" -t "$4" --random-seed=1 bench
   pid=$(sed -n 's/^\([0-9]*\) .*connection authorized:.*application_name=pgbench$/\1/p' "$1/server.log" | tail -n 1)
   wait_for_exit "$pid"
   echo "$1/callgrind.$pid"
@@ -56,8 +57,8 @@ run_counted() {
 warm_up() {
   enter "$1"
   for protocol in prepared simple; do
-    quietly pgbench -n -M "$protocol" -f "$scripts/select1" -f "$scripts/lookup" -f "$scripts/comment" -t 50 \
-      --random-seed=1 bench
+    quietly pgbench -n -M "$protocol" -t 50 --random-seed=1 \
+      -f "$work/instructions/select1" -f "$work/instructions/lookup" -f "$work/instructions/comment" bench
   done
 }
 
@@ -105,9 +106,7 @@ instructions_table() {
 }
 
 bench_instructions() {
-  scripts=$work/instructions/scripts
-  mkdir "$scripts"
-  write_scripts "$scripts"
+  write_counted_scripts "$work/instructions"
   real_bin=$PG_BIN
   for variant in $variants; do
     PG_BIN=$real_bin
@@ -119,13 +118,11 @@ track_counts = off"
     warm_up "$work/instructions/$variant"
   done
   measure_instructions >"$work/instructions/measured"
-  for variant in $variants; do stop_variants "$work/instructions/$variant"; done
+  stop_variants instructions
   PG_BIN=$real_bin
-  text 'Instructions of each statement, added by each extension:'
-  text ''
+  text '### Instructions' 'Of each statement, added by each extension:'
   instructions_table 3 '%.0f'
   text 'System calls of each statement, added by each extension:'
-  text ''
   instructions_table 4 '%.2f'
   [ -z "$profile" ] || cat "$work/instructions/profile"
 }
