@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 my ($mode, $short, $long, $statements, $object) = @ARGV;
-my $from_client = qr/^secure_read$/;
+my $left_out = qr/^(secure_read|pgstat_report_stat|enable_timeout_after|disable_timeout)$/;
 my $clock = qr/^(clock_gettime|(__)?gettimeofday|time_syscall)/;
 
 # Costs by function, by source line, and by pair of caller and callee where a call leaves the object.
@@ -47,7 +47,7 @@ sub add {
   my ($into, $at, $target, $line, $sign, $calls, $instructions, $system) = @_;
   my $inside = defined $object && $at->{ob} =~ /\Q$object\E$/;
   if (defined $calls) {
-    if ($target->{fn} =~ $from_client) {
+    if ($target->{fn} =~ $left_out) {
       $into->{instructions} -= $sign * $instructions;
       $into->{calls} -= $sign * $system;
     }

@@ -3,8 +3,9 @@
 #
 # The whole server runs under callgrind; what is read is the one backend that works for pgbench. Two
 # backends run the same statements, one more of them than the other: the difference is what statements cost,
-# without the start and end of a session. Reading from the client is left out: how often it has to wait
-# depends on timing. So are the system calls of reading clocks, which there are only under callgrind.
+# without the start and end of a session. Left out is what depends on timing: reading from the client, which
+# may have to wait, and the server's own statistics, sent once a second, with their timer. So are the system
+# calls of reading clocks, which there are only under callgrind.
 
 few=200 many=1000
 
@@ -81,26 +82,26 @@ measure_instructions() {
   done
 }
 
-# instructions_table COLUMN FORMAT: what each variant adds to none, and the ratio to pg_stat_statements.
-instructions_table() {
+# added_table COLUMN FORMAT: what each variant adds to none, and its ratio to what pg_stat_statements adds.
+added_table() {
   awk -F '\t' -v variants="$variants" -v column="$1" -v format="$2" '
     !($1 in seen) { seen[$1]; order[++workloads] = $1 }
-    { value[$1, $2] = $column }
+    { value[$1, $2] = $column; known[$2] }
     END {
       count = split(variants, names, " ")
+      compared = ("none" in known) && ("pg_stat_statements" in known) && ("train_perf" in known)
       line = "statement"
-      for (v = 1; v <= count; ++v)
-        line = line "\t" (names[v] == "none" || !((order[1], "none") in value) ? "" : "+ ") names[v]
-      print line "\ttrain_perf / pg_stat_statements"
+      for (v = 1; v <= count; ++v) line = line "\t" (names[v] == "none" || !("none" in known) ? "" : "+ ") names[v]
+      print line (compared ? "\ttrain_perf / pg_stat_statements" : "")
       for (w = 1; w <= workloads; ++w) {
         none = value[order[w], "none"]
         line = order[w]
         for (v = 1; v <= count; ++v)
           line = line "\t" sprintf(format, value[order[w], names[v]] - (names[v] == "none" ? 0 : none))
         peer = value[order[w], "pg_stat_statements"] - none
-        ratio = "-"
-        if (peer > 0 && (order[w], "train_perf") in value && (order[w], "none") in value) ratio = sprintf("%.2f", (value[order[w], "train_perf"] - none) / peer)
-        print line "\t" ratio
+        if (compared)
+          line = line "\t" (peer < 1 ? "-" : sprintf("%.2f", (value[order[w], "train_perf"] - none) / peer))
+        print line
       }
     }' "$work/instructions/measured" | table
 }
@@ -121,8 +122,8 @@ track_counts = off"
   stop_variants instructions
   PG_BIN=$real_bin
   text '### Instructions' 'Of each statement, added by each extension:'
-  instructions_table 3 '%.0f'
+  added_table 3 '%.0f'
   text 'System calls of each statement, added by each extension:'
-  instructions_table 4 '%.2f'
+  added_table 4 '%.2f'
   [ -z "$profile" ] || cat "$work/instructions/profile"
 }
