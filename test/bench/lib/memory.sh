@@ -48,7 +48,7 @@ END
 }
 
 backend_rows() {
-  printf 'of a session after\tmemory, kB'
+  printf 'distinct statements run\tmemory, kB'
   for variant in $(peers); do printf '\t+ %s' "$variant"; done
   printf '\tcontexts, kB'
   for variant in $(peers); do printf '\t+ %s' "$variant"; done
@@ -58,7 +58,7 @@ backend_rows() {
       awk -F '\t' -v count="$count" '
         $1 == "none" { anonymous = $2; contexts = $3; first = $2; second = sprintf("%.0f", $3); next }
         { first = first sprintf("\t%d", $2 - anonymous); second = second sprintf("\t%.0f", $3 - contexts) }
-        END { print count " statements\t" first "\t" second }'
+        END { print count "\t" first "\t" second }'
   done
 }
 
@@ -67,7 +67,11 @@ bench_memory() (
   start_variants memory ''
   text '### Memory' 'Shared memory that an extension adds, with other settings as they are by default:'
   shared_rows | table
-  for variant in $variants; do restart "$variant" 100 5000; done
+  for variant in $variants; do
+    restart "$variant" 100 5000
+    # The first session of a server has more to do.
+    backend_memory "$variant" 1 >/dev/null
+  done
   text 'A backend: its anonymous memory, and what its memory contexts have of it. Others: difference to none.'
   backend_rows | table
   stop_variants memory
