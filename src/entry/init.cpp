@@ -6,6 +6,7 @@
 #include "pg/settings.hpp"
 #include "worker/collector.hpp"
 #include "worker/database_guard.hpp"
+#include "worker/dump_loading.hpp"
 #include "worker/launcher.hpp"
 #include "worker/roster.hpp"
 
@@ -84,6 +85,7 @@ using namespace train_perf;
 void _PG_init(void) {
   const bool preloading = process_shared_preload_libraries_in_progress;
   settings::Define(preloading);
+  if (!IsBinaryUpgrade) InstallDumpLoading();
   if (!preloading) return;
   previous_request = shmem_request_hook;
   shmem_request_hook = OnSharedMemoryRequest;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "capture/capture.hpp"
+#include "worker/dump_loading.hpp"
 #include "worker/roster.hpp"
 
 extern "C" {
@@ -206,9 +207,6 @@ void Forget() noexcept {
   databases_change = extensions_change = extension_is_here = extension_is_new = false;
   created_count = 0;
 }
-
-// Every dump begins with these settings; hardly anybody else combines them.
-bool IsLoadingDump() noexcept { return !check_function_bodies && !row_security; }
 
 void OnCommit() noexcept {
   if (OidIsValid(dropped)) {

@@ -14,6 +14,8 @@ namespace {
 
 // Between looks for work in a database whose collector has had its turn.
 constexpr int kTurnPauseMs = 500;
+// Between two sessions of one restore: pg_restore -j and --section use several.
+constexpr int kRestorePauseMs = 2000;
 
 }  // namespace
 
@@ -53,9 +55,18 @@ void Roster::Announce(Oid database, bool restoring) noexcept {
   if (entry == nullptr) return;
   entry->listed = true;
   entry->restorer_pid = restoring ? MyProcPid : 0;
+  entry->restorer_seen = GetCurrentTimestamp();
   entry->look = true;
   entry->not_before = 0;
   WakeLauncher();
+}
+
+void Roster::NoteRestore(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(database);
+  if (entry == nullptr) return;
+  entry->restorer_pid = MyProcPid;
+  entry->restorer_seen = GetCurrentTimestamp();
 }
 
 void Roster::RequestLook(Oid database) noexcept {
@@ -291,17 +302,13 @@ bool Roster::TakeLookRequest(Oid database) noexcept {
 }
 
 bool Roster::IsRestoring(Oid database) noexcept {
-  int restorer = 0;
-  {
-    LockScope guard(lock_, LW_SHARED);
-    const Entry* entry = Find(database);
-    restorer = entry != nullptr ? entry->restorer_pid : 0;
-  }
-  if (restorer == 0) return false;
-  if (BackendPidGetProc(restorer) != nullptr) return true;
+  const TimestampTz now = GetCurrentTimestamp();
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
-  if (entry != nullptr && entry->restorer_pid == restorer) entry->restorer_pid = 0;
+  if (entry == nullptr || entry->restorer_pid == 0) return false;
+  if (BackendPidGetProc(entry->restorer_pid) != nullptr) entry->restorer_seen = now;
+  if (!TimestampDifferenceExceeds(entry->restorer_seen, now, kRestorePauseMs)) return true;
+  entry->restorer_pid = 0;
   return false;
 }
 
