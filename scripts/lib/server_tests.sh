@@ -20,7 +20,7 @@ if [ "$PG_VERSION" -eq 15 ]; then llvm=with_llvm=yes; else llvm=with_llvm=no; fi
 # Seconds: for a condition that a TAP test waits for, a TAP test, each kind of test.
 PG_TEST_TIMEOUT_DEFAULT=60
 export PG_TEST_TIMEOUT_DEFAULT
-file_limit=150
+file_limit=200
 kind_limit=400
 
 # Runs a test program as postgres, its output in LOG: limited LOG COMMAND…; its status is in status.
@@ -76,11 +76,12 @@ isolation() {
   conclude_regress "isolation" "$status" "$dir/isolation.log"
 }
 
+# TAP tests mostly wait for workers: more of them at a time than there are processors.
 tap() {
   limited "$dir/tap.log" env "PERL5LIB=$pgxs_test/perl:$tree/test/tap" \
     "PG_REGRESS=$pgxs_test/regress/pg_regress" "TESTDIR=$dir" "TESTDATADIR=$dir/tmp_check" \
     "TESTLOGDIR=$dir/tmp_check/log" "PERL_TEST_HARNESS_DUMP_TAP=$dir/tap" \
-    prove --timer -j "$(nproc)" --exec "timeout --foreground $file_limit perl" test/tap/*.pl
+    prove --timer -j "$(($(nproc) * 2))" --exec "timeout --foreground $file_limit perl" test/tap/*.pl
   [ "$status" -eq 0 ] || tap_logs >>"$dir/tap.log"
   conclude_tap "TAP" "$status" "$dir/tap.log" "$dir/tap"
 }
