@@ -254,17 +254,18 @@ void FailUncaught() {
 void OnLogMessage(ErrorData* error) {
   static bool entered = false;
   if (previous_emit_log != nullptr) previous_emit_log(error);
+  const bool uncaught = error->elevel == ERROR && active != nullptr && active->fail != nullptr;
   if (entered || error->elevel < ERROR || error->elevel >= PANIC || MyBackendType != B_BACKEND ||
-      !IsOn())
+      (!uncaught && !IsOn()))
     return;
   entered = true;
-  if (error->elevel >= FATAL) {
+  if (uncaught) {
+    FailUncaught();
+  } else if (error->elevel >= FATAL) {
     termination.sqlstate = error->sqlerrcode;
     strlcpy(termination.message, error->message != nullptr ? error->message : "",
             sizeof(termination.message));
     if (active != nullptr || debug_query_string != nullptr) RecordTermination();
-  } else if (active != nullptr && active->fail != nullptr) {
-    FailUncaught();
   } else if (!error_is_recorded && active == nullptr) {
     RecordUnmeasured(*error);
   }
@@ -654,15 +655,21 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
 
 // --- Transactions -----------------------------------------------------------------------------
 
-// The error of the client's own statement never came by: another extension's hook kept it.
+// The error of the client's own statement never came by: the statement changed log_min_messages, or
+// another extension's hook kept it.
 [[gnu::noinline]] void FailUnheard() {
   Frame* frame = active;
   Leave(frame);
   if (frame->execution != nullptr && frame->execution->recorded) return;
+  static char message[] = "the error was kept from the server's log";
+  ErrorData error{};
+  error.sqlerrcode = ERRCODE_INTERNAL_ERROR;
+  error.message = message;
   Outcome outcome{};
   if (frame->execution != nullptr) outcome = frame->execution->outcome;
+  outcome.error = &error;
   outcome.params = nullptr;
-  outcome.execution.sqlstate = ERRCODE_INTERNAL_ERROR;
+  outcome.execution.sqlstate = error.sqlerrcode;
   outcome.execution.started = GetCurrentStatementStartTimestamp();
   RecordEnd(frame->statement, outcome);
   if (frame->execution != nullptr) frame->execution->recorded = true;
@@ -670,13 +677,10 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
 
 void OnTransactionEnd(XactEvent event, void*) {
   const bool aborting = event == XACT_EVENT_ABORT;
-  if (aborting) {
-    error_is_recorded = false;
-    if (active != nullptr && active->fail != nullptr) FailUnheard();
-  }
-  if (executions::open == nullptr) return;
-  if (aborting || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-    executions::CloseAll(aborting);
+  if (!aborting && event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE) return;
+  if (aborting) error_is_recorded = false;
+  if (active != nullptr && active->fail != nullptr) FailUnheard();
+  if (executions::open != nullptr) executions::CloseAll(aborting);
 }
 
 void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent,

@@ -840,6 +840,18 @@ scenario 'errors_that_the_server_does_not_log',
   ],
   settings => '-c log_min_messages=fatal';
 
+scenario 'settings_change_in_a_statement_that_fails',
+  simple(q(SELECT set_config('log_min_messages', 'fatal', false), 1/(id - id) FROM item WHERE id = 1),
+	'RESET log_min_messages', q(SELECT set_config('train_perf.enabled', 'off', false),
+		2/(id - id) FROM item WHERE id = 1), 'SELECT 3',
+	'SET train_perf.enabled = on', 'SELECT 4', 'SELECT 5/0'),
+  [
+	'XX000 select set_config($1, $2, false), $3/(id - id) from item where id = $4',
+	'00000 reset log_min_messages',
+	'22012 select set_config($1, $2, false), $3/(id - id) from item where id = $4',
+	('00000 select $1') x 2, '00000 set train_perf.enabled = on', '22012 select $1/$2'
+  ];
+
 scenario 'error_after_one_that_the_server_did_not_log',
   simple('BEGIN', 'SAVEPOINT a', 'SET log_min_messages = fatal', 'SELECT 1/0', 'ROLLBACK TO a',
   	'SELECT no_such_column',
