@@ -44,7 +44,7 @@ struct alignas(PG_CACHE_LINE_SIZE) BackendBuffers::Backend {
   alignas(PG_CACHE_LINE_SIZE) Slot slots[kSlots];
 };
 
-BackendBuffers::Backend* BackendBuffers::own_ = nullptr;
+BackendBuffers::Backend* BackendBuffers::own_backend = nullptr;
 
 Size BackendBuffers::SharedSize(int backends) noexcept {
   return CACHELINEALIGN(sizeof(BackendBuffers)) + PG_CACHE_LINE_SIZE +
@@ -66,9 +66,9 @@ void BackendBuffers::Init(int backends, int tranche, StatementTable* table) noex
 
 // nullptr in processes that are no backends.
 BackendBuffers::Backend* BackendBuffers::Own() noexcept {
-  if (own_ == nullptr && MyProc != nullptr && OwnProcNumber() < backends_)
-    own_ = backend(OwnProcNumber());
-  return own_;
+  if (own_backend == nullptr && MyProc != nullptr && OwnProcNumber() < backends_)
+    own_backend = backend(OwnProcNumber());
+  return own_backend;
 }
 
 BackendBuffers::Slot* BackendBuffers::Find(Backend* own, const StatementKey& key) noexcept {
@@ -82,8 +82,8 @@ BackendBuffers::Slot* BackendBuffers::Find(Backend* own, const StatementKey& key
 // Nearly always the statement is in the first slot where it may be.
 void BackendBuffers::Record(const StatementKey& key, const StatementSource& source,
                             const Execution& execution) noexcept {
-  if (own_ != nullptr && IsBuffered(execution)) {
-    Slot* slot = &own_->slots[key.id % kSlots];
+  if (own_backend != nullptr && IsBuffered(execution)) {
+    Slot* slot = &own_backend->slots[key.id % kSlots];
     if (slot->key == key && !slot->is_orphan) {
       Add(slot, source, execution);
       return;
@@ -121,7 +121,7 @@ void BackendBuffers::RecordInOtherSlot(const StatementKey& key, const StatementS
 }
 
 void BackendBuffers::FoldFull(Slot* slot, const StatementSource& source) noexcept {
-  LockScope guard(&own_->lock, LW_EXCLUSIVE);
+  LockScope guard(&own_backend->lock, LW_EXCLUSIVE);
   Fold(slot, source);
 }
 

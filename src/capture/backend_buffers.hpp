@@ -52,7 +52,7 @@ class BackendBuffers {
   void Fold(Slot* slot, const StatementSource& source) noexcept;
   void FoldAll(Backend* backend) noexcept;
 
-  static Backend* own_;  // this process's, once it has recorded something
+  static Backend* own_backend;  // this process's, once it has recorded something
 
   StatementTable* table_;
   uint32 backends_;

@@ -31,8 +31,8 @@ struct OpenExecution {
   Outcome outcome;  // so far
   Frame frame;      // while it runs
   Usage before;     // it ran
+  uint64 last_ns;   // when it last stopped running
   SubTransactionId subtransaction;
-  uint64 last_ns;  // when it last stopped running
   bool ran;
   bool recorded;
   bool remembered;  // the statement table was asked to know its text

@@ -273,18 +273,18 @@ void OnLogMessage(ErrorData* error) {
   entered = false;
 }
 
-// Calls run(arguments...) inside the frame, one level deeper unless it is a vehicle's. After an
-// error everything is as before, fail(frame) is called and the error goes on.
-template <auto run, auto fail, typename... Arguments>
+// Calls kRun(arguments...) inside the frame, one level deeper unless it is a vehicle's. After an
+// error everything is as before, kFail(frame) is called and the error goes on.
+template <auto kRun, auto kFail, typename... Arguments>
 [[gnu::noinline]] void Nest(Frame* frame, Arguments... arguments) {
   frame->fail = nullptr;
   Enter(frame);
   PG_TRY();
-  { run(arguments...); }
+  { kRun(arguments...); }
   PG_CATCH();
   {
     Leave(frame);
-    fail(frame);
+    kFail(frame);
     PG_RE_THROW();
   }
   PG_END_TRY();
@@ -302,14 +302,14 @@ bool EndsInMainLoop() noexcept {
 
 // The same without the cost of catching, for what ends in the main loop. The frame must outlive an
 // error.
-template <auto run, auto fail, typename... Arguments>
+template <auto kRun, auto kFail, typename... Arguments>
 void NestCheaply(Frame* frame, Arguments... arguments) {
   frame->outer = nullptr;
   frame->level = 0;
-  frame->fail = fail;
+  frame->fail = kFail;
   active = frame;
   nesting_level = 1;
-  run(arguments...);
+  kRun(arguments...);
   active = nullptr;
   nesting_level = 0;
 }
@@ -485,28 +485,28 @@ void FailInPiece(Frame* frame) {
   if (frame->fail == nullptr) executions::Close(execution);  // else the transaction's end does it
 }
 
-template <auto run, typename... Arguments>
+template <auto kRun, typename... Arguments>
 [[gnu::noinline]] void CallUnrecorded(Arguments... arguments) {
   if (nesting_level > 0) {
-    run(arguments...);
+    kRun(arguments...);
   } else {
     Frame frame{};
-    Nest<run, FailUnrecorded>(&frame, arguments...);
+    Nest<kRun, FailUnrecorded>(&frame, arguments...);
   }
 }
 
-// Calls run and adds what it took to the execution. What nobody records is only nested.
-template <auto run, typename... Arguments>
+// Calls kRun and adds what it took to the execution. What nobody records is only nested.
+template <auto kRun, typename... Arguments>
 void Measure(OpenExecution* execution, Arguments... arguments) {
   if (execution == nullptr) {
-    CallUnrecorded<run>(arguments...);
+    CallUnrecorded<kRun>(arguments...);
     return;
   }
   BeginPiece(execution);
   if (EndsInMainLoop()) {
-    NestCheaply<run, FailInPiece>(&execution->frame, arguments...);
+    NestCheaply<kRun, FailInPiece>(&execution->frame, arguments...);
   } else {
-    Nest<run, FailInPiece>(&execution->frame, arguments...);
+    Nest<kRun, FailInPiece>(&execution->frame, arguments...);
   }
   EndPiece(execution);
 }
