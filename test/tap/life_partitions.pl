@@ -66,6 +66,21 @@ create_database($node, 'calm');
 my $keeper = session($node, 'calm');
 $keeper->query_safe($loading);
 
+subtest 'made_soon_after_a_reader_was_in_the_way' => sub {
+	create_database($node, 'read');
+	my $loader = session($node, 'read');
+	$loader->query_safe($loading);
+	my $reader = session($node, 'read');
+	$reader->query_safe('BEGIN; SELECT count(*) FROM query_performance_logs;');
+	$loader->quit;
+	eventually($node, 'read', q(SELECT last_error ~ 'lock timeout' FROM capture_status()),
+		'the collector gives way');
+	$reader->query_safe('COMMIT;');
+	$reader->quit;
+	eventually($node, 'read', q(SELECT count(*) > 2 FROM pg_inherits
+		WHERE inhparent = 'query_performance_logs'::regclass), 'and tries again before long');
+};
+
 subtest 'rows_move_out_of_the_default_partition' => sub {
 	my @times = ('2030-05-01 00:00:00+00', '2030-05-01 23:59:59.999999+00', '2030-05-02 00:00:00+00',
 		'2030-05-02 12:00:00+14', '2030-04-28 12:00:00+00');
