@@ -3,7 +3,8 @@
 #
 # The whole server runs under callgrind; what is read is the one backend that works for pgbench. Two
 # backends run the same statements, one more of them than the other: the difference is what statements cost,
-# without the start and end of a session. Left out is what depends on timing: reading from the client, which
+# without the start and end of a session. (Counts begin in PostgresMain: a backend inherits those of the
+# postmaster, which grow with each connection.) Left out is what depends on timing: reading from the client, which
 # may have to wait, and the server's own statistics, sent once a second, with their timer. So are the system
 # calls of reading clocks, which there are only under callgrind.
 
@@ -35,7 +36,7 @@ callgrind_programs() {
   mkdir -p "$1/bin"
   cat >"$1/bin/postgres" <<END
 #!/bin/sh
-exec valgrind -q --tool=callgrind --vgdb=no --collect-systime=yes \\
+exec valgrind -q --tool=callgrind --vgdb=no --collect-systime=yes --zero-before=PostgresMain \\
   --callgrind-out-file='$1/callgrind.%p' '$PG_BIN/postgres' "\$@"
 END
   cat >"$1/bin/pg_ctl" <<END

@@ -2,7 +2,7 @@
 # What is printed: Markdown that reads well as plain text (POSIX sh; to be sourced).
 #
 #   markdown=FILE                    # optional: it goes there, too
-#   text LINE…                       # a paragraph
+#   text PARAGRAPH…
 #   table <ROWS                      # fields separated by tabs, the first row is the heading
 #   compare COLUMN FORMAT HEADING <RECORDS   # of $variants, see compare.pl
 
@@ -10,7 +10,7 @@ emit() {
   if [ -n "$markdown" ]; then tee -a "$markdown"; else cat; fi
 }
 
-text() { printf '%s\n' "$@" '' | emit; }
+text() { printf '%s\n\n' "$@" | emit; }
 
 table() { perl "$bench/lib/table.pl" | emit; }
 

@@ -38,6 +38,10 @@ make_template() {
   start_cluster "$work/template" ''
   quietly psql -X -q -d postgres -c 'CREATE DATABASE bench'
   quietly psql -X -q -d bench -c 'CREATE EXTENSION pg_stat_statements' -c 'CREATE EXTENSION train_perf'
+  quietly psql -X -q -v ON_ERROR_STOP=1 -d bench <<END
+SELECT maintain_partitions_of('query_performance_logs', keep => '7 days'),
+  maintain_partitions_of('query_stats_history', keep => '35 days');
+END
   quietly pgbench -i -q -s "$scale" bench
   quietly psql -X -q -v ON_ERROR_STOP=1 -d bench <<END
 SELECT format('CREATE TABLE wide (id integer PRIMARY KEY, %s)', string_agg(format('c%s integer DEFAULT 0', c), ', '))
