@@ -5,8 +5,8 @@
 #   slice DIR CLIENTS PGBENCH_ARG…   # transactions <tab> per second <tab> server's CPU µs for each
 #   record DIR CLIENTS PGBENCH_ARG…  # the same as a record for compare: $row $round $variant before it
 #
-# The CPU time is that of all processes of the server, workers included. With one client pgbench has the
-# first core and the server the last, so that it does not matter where the scheduler puts them.
+# The CPU time is that of all processes of the server, workers included. One client and its server share the
+# last core: to wake each other on another core would cost several times what the statement does.
 
 in_turns() {
   round=1
@@ -35,11 +35,11 @@ slice() {
   shift 2
   enter "$server"
   postmaster=$(postmaster_of "$server")
-  client_cores=0-$last_core server_cores=0-$last_core
-  [ "$clients" -gt 1 ] || client_cores=0 server_cores=$last_core
-  taskset -cp "$server_cores" "$postmaster" >/dev/null
+  cores=0-$last_core
+  [ "$clients" -gt 1 ] || cores=$last_core
+  taskset -cp "$cores" "$postmaster" >/dev/null
   before=$(server_cpu "$postmaster")
-  quietly taskset -c "$client_cores" pgbench -n -c "$clients" -j "$clients" -T "$seconds" "$@" bench
+  quietly taskset -c "$cores" pgbench -n -c "$clients" -j "$clients" -T "$seconds" "$@" bench
   sleep 0.2
   after=$(server_cpu "$postmaster")
   awk -v ticks=$((after - before)) -v hz="$(getconf CLK_TCK)" '
