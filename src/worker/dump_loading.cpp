@@ -21,6 +21,7 @@ namespace train_perf {
 namespace {
 
 ProcessUtility_hook_type previous_utility = nullptr;
+bool sets_row_security = false;  // in this session
 
 std::string_view StatementText(const PlannedStmt* plan, const char* query_string) {
   int location = plan->stmt_location;
@@ -122,28 +123,59 @@ PlannedStmt* WithoutRepetition(PlannedStmt* plan, std::string_view text) {
 }
 
 // Holding up the collector takes rights that only loading a dump needs.
-void HoldUpCollector() {
-  if (roster == nullptr || !IsTransactionState()) return;
-  if (superuser() || OwnsDatabase(MyDatabaseId, GetUserId())) roster->NoteRestore(MyDatabaseId);
+bool MayHoldUpCollector() {
+  return roster != nullptr && IsTransactionState() &&
+         (superuser() || OwnsDatabase(MyDatabaseId, GetUserId()));
+}
+
+// Calls run() while the collector stays away.
+template <typename Run>
+[[gnu::noinline]] void HoldUpCollector(Run&& run) {
+  roster->NoteRestore(MyDatabaseId, true);
+  PG_TRY();
+  { run(); }
+  PG_FINALLY();
+  { roster->NoteRestore(MyDatabaseId, false); }
+  PG_END_TRY();
+}
+
+// A dump says so itself; as a setting of a database or role it means nothing.
+bool SetsRowSecurity(const Node* statement) noexcept {
+  if (!IsA(statement, VariableSetStmt)) return false;
+  const char* name = reinterpret_cast<const VariableSetStmt*>(statement)->name;
+  return name != nullptr && strcmp(name, "row_security") == 0;
 }
 
 void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
                ProcessUtilityContext context, ParamListInfo params, QueryEnvironment* environment,
                DestReceiver* dest, QueryCompletion* completion) {
-  if (IsLoadingDump()) {
-    HoldUpCollector();
-    plan = WithoutRepetition(plan, StatementText(plan, query_string));
-  }
   const ProcessUtility_hook_type next =
       previous_utility != nullptr ? previous_utility : standard_ProcessUtility;
-  next(plan, query_string, read_only_tree, context, params, environment, dest, completion);
+  if (!IsLoadingDump()) {
+    const bool sets = SetsRowSecurity(plan->utilityStmt);
+    next(plan, query_string, read_only_tree, context, params, environment, dest, completion);
+    sets_row_security = sets_row_security || sets;
+    return;
+  }
+  PlannedStmt* changed = WithoutRepetition(plan, StatementText(plan, query_string));
+  const auto run = [&] {
+    next(changed, query_string, read_only_tree, context, params, environment, dest, completion);
+  };
+  if (MayHoldUpCollector()) {
+    HoldUpCollector(run);
+  } else {
+    run();
+  }
 }
 
 }  // namespace
 
-bool IsLoadingDump() noexcept { return !check_function_bodies && !row_security; }
+bool IsLoadingDump() noexcept {
+  return sets_row_security && !check_function_bodies && !row_security;
+}
 
 void InstallDumpLoading() {
+  sets_row_security = !row_security;  // a dump's CREATE EXTENSION has loaded this library just now
   previous_utility = ProcessUtility_hook;
   ProcessUtility_hook = OnUtility;
 }

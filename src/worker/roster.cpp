@@ -14,8 +14,10 @@ namespace {
 
 // Between looks for work in a database whose collector has had its turn.
 constexpr int kTurnPauseMs = 500;
-// Between two sessions of one restore: pg_restore -j and --section use several.
+// Between two sessions of one restore (pg_restore -j and --section use several), and between two
+// commands of one session.
 constexpr int kRestorePauseMs = 2000;
+constexpr int kRestorerPauseMs = 600000;
 
 }  // namespace
 
@@ -55,18 +57,23 @@ void Roster::Announce(Oid database, bool restoring) noexcept {
   if (entry == nullptr) return;
   entry->listed = true;
   entry->restorer_pid = restoring ? MyProcPid : 0;
+  entry->restorer_runs = false;
   entry->restorer_seen = GetCurrentTimestamp();
   entry->look = true;
   entry->not_before = 0;
   WakeLauncher();
 }
 
-void Roster::NoteRestore(Oid database) noexcept {
+void Roster::NoteRestore(Oid database, bool runs) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
   if (entry == nullptr) return;
-  entry->restorer_pid = MyProcPid;
   entry->restorer_seen = GetCurrentTimestamp();
+  const bool another_runs = entry->restorer_runs && entry->restorer_pid != MyProcPid &&
+                            BackendPidGetProc(entry->restorer_pid) != nullptr;
+  if (another_runs) return;
+  entry->restorer_pid = MyProcPid;
+  entry->restorer_runs = runs;
 }
 
 void Roster::RequestLook(Oid database) noexcept {
@@ -306,9 +313,12 @@ bool Roster::IsRestoring(Oid database) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
   if (entry == nullptr || entry->restorer_pid == 0) return false;
-  if (BackendPidGetProc(entry->restorer_pid) != nullptr) entry->restorer_seen = now;
-  if (!TimestampDifferenceExceeds(entry->restorer_seen, now, kRestorePauseMs)) return true;
+  const bool is_there = BackendPidGetProc(entry->restorer_pid) != nullptr;
+  if (is_there && entry->restorer_runs) entry->restorer_seen = now;
+  const int pause_ms = is_there ? kRestorerPauseMs : kRestorePauseMs;
+  if (!TimestampDifferenceExceeds(entry->restorer_seen, now, pause_ms)) return true;
   entry->restorer_pid = 0;
+  entry->restorer_runs = false;
   return false;
 }
 

@@ -28,8 +28,9 @@ class Roster {
   // The extension was created by this session, perhaps from a dump that it is loading: the database
   // gets a lane of events and a collector.
   void Announce(Oid database, bool restoring) noexcept;
-  // This session is loading a dump into the database.
-  void NoteRestore(Oid database) noexcept;
+  // This session is loading a dump into the database, and runs a command of it or has just ended
+  // one.
+  void NoteRestore(Oid database, bool runs) noexcept;
   // The extension may have come to the database or be gone; databases have come or gone.
   void RequestLook(Oid database) noexcept;
   void RequestScan() noexcept;
@@ -72,7 +73,8 @@ class Roster {
   bool OthersWait() const noexcept { return others_wait_; }
   TimestampTz UpkeepDue(Oid database) noexcept;
   void SetUpkeepDue(Oid database, TimestampTz due) noexcept;
-  // Whether a session is loading a dump into it, or another one of the same restore may follow.
+  // Whether a session is loading a dump into it, or another one of the same restore may follow. A
+  // session that does nothing counts for ten minutes.
   bool IsRestoring(Oid database) noexcept;
 
  private:
@@ -88,7 +90,8 @@ class Roster {
     TimestampTz not_before;
     TimestampTz last_turn;
     TimestampTz upkeep_due;
-    int restorer_pid;  // the last one; 0: no dump is being loaded
+    bool restorer_runs;  // a command
+    int restorer_pid;    // 0: no dump is being loaded
     TimestampTz restorer_seen;
     Latch* latch;
     DatabaseStatus status;
