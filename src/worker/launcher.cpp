@@ -84,7 +84,8 @@ StartedWorker* FreeSlot() noexcept {
   return nullptr;
 }
 
-void StartCollector(const Roster::Start& start) {
+// False if there is no place for it.
+bool StartCollector(const Roster::Start& start) {
   StartedWorker* slot = FreeSlot();
   BackgroundWorker worker{};
   snprintf(worker.bgw_name, BGW_MAXLEN, "train_perf collector for database %u", start.database);
@@ -98,12 +99,14 @@ void StartCollector(const Roster::Start& start) {
   worker.bgw_notify_pid = MyProcPid;
   BackgroundWorkerHandle* handle = nullptr;
   const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
-  if (slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle)) {
+  const bool registered = slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle);
+  MemoryContextSwitchTo(outer);
+  if (registered) {
     *slot = {start, handle};
   } else {
-    roster->StartFailed(start, "no free background worker slot: raise max_worker_processes");
+    roster->Starve(start);
   }
-  MemoryContextSwitchTo(outer);
+  return registered;
 }
 
 // A worker that ended without having entered the roster could not start.
@@ -112,7 +115,7 @@ void CheckStarted() {
     pid_t pid = 0;
     if (worker.handle == nullptr) continue;
     if (GetBackgroundWorkerPid(worker.handle, &pid) != BGWH_STOPPED) continue;
-    roster->StartFailed(worker.start, nullptr);
+    roster->StartFailed(worker.start);
     pfree(worker.handle);
     worker = {};
   }
@@ -126,8 +129,8 @@ long StartCollectors() {
   for (;;) {
     const Roster::Start start =
         roster->TakeNext(settings::max_collectors, history_before, &next_start);
-    if (!OidIsValid(start.database)) break;
-    StartCollector(start);
+    // Without a place: again when one of ours has ended, or after the pause.
+    if (!OidIsValid(start.database) || !StartCollector(start)) break;
   }
   if (roster->OthersWait()) return kTurnPauseMs;
   if (next_start == 0) return kScanPauseMs;

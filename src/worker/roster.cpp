@@ -194,11 +194,11 @@ Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
     if (!OidIsValid(entry.database)) continue;
     if (IsRunning(entry)) ++running;
     if (IsRunning(entry) || entry.holds > 0 || !entry.listed) continue;
-    starved = starved || entry.starved;
-    look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
-    if (entry.not_before > now) continue;
     const bool has_work =
         entry.look || entry.last_turn <= history_before || events->Count(entry.database).queued > 0;
+    starved = starved || (entry.starved && has_work);
+    look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
+    if (entry.not_before > now) continue;
     const bool better = next == nullptr || has_work > next_has_work ||
                         (has_work == next_has_work && entry.last_turn < next->last_turn);
     if (!better) continue;
@@ -213,23 +213,34 @@ Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
   return {next->database, next->starting};
 }
 
+void Roster::Note(Entry* entry, const char* error) noexcept {
+  strlcpy(entry->status.last_error, error, sizeof(entry->status.last_error));
+  entry->status.last_error_at = GetCurrentTimestamp();
+}
+
 void Roster::Fail(Entry* entry, const char* why) noexcept {
-  if (why != nullptr) {
-    strlcpy(entry->status.last_error, why, sizeof(entry->status.last_error));
-    entry->status.last_error_at = GetCurrentTimestamp();
-  }
+  Note(entry, why);
   ++entry->failures;
   entry->not_before = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
                                                   kCollectorBackoff.PauseMs(entry->failures));
 }
 
-void Roster::StartFailed(const Start& start, const char* why) noexcept {
+void Roster::Starve(const Start& start) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(start.database);
   if (entry == nullptr || entry->starting != start.number) return;
   entry->starting = 0;
-  entry->starved = why != nullptr;
-  Fail(entry, why);
+  // The place of a worker that has just ended becomes free a moment later.
+  if (entry->starved) Note(entry, "no free background worker slot: raise max_worker_processes");
+  entry->starved = true;
+}
+
+void Roster::StartFailed(const Start& start) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Entry* entry = Find(start.database);
+  if (entry == nullptr || entry->starting != start.number) return;
+  entry->starting = 0;
+  Fail(entry, "the collector could not start: the server's log says why");
 }
 
 bool Roster::Enter(Oid database, int pid, Latch* latch) noexcept {
@@ -254,7 +265,7 @@ void Roster::Leave(Oid database, bool failed) noexcept {
   entry->look = false;
   entry->last_turn = GetCurrentTimestamp();
   if (failed) {
-    Fail(entry, nullptr);
+    Fail(entry, "the collector ended with an error: the server's log says why");
   } else {
     entry->failures = 0;
   }
@@ -291,9 +302,7 @@ void Roster::SetUpkeepDue(Oid database, TimestampTz due) noexcept {
 void Roster::SetError(Oid database, const char* message) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Entry* entry = Find(database);
-  if (entry == nullptr) return;
-  strlcpy(entry->status.last_error, message, sizeof(entry->status.last_error));
-  entry->status.last_error_at = GetCurrentTimestamp();
+  if (entry != nullptr) Note(entry, message);
 }
 
 bool Roster::IsHeld(Oid database) noexcept {

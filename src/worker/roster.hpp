@@ -59,7 +59,8 @@ class Roster {
     uint64 number;  // tells one start from the next
   };
   Start TakeNext(int most, TimestampTz history_before, TimestampTz* next_start) noexcept;
-  void StartFailed(const Start& start, const char* why) noexcept;
+  void Starve(const Start& start) noexcept;  // the server has no worker for it
+  void StartFailed(const Start& start) noexcept;
 
   // --- Collector ---
   // False if the database is held or not on the roster.
@@ -102,6 +103,7 @@ class Roster {
   static bool IsRunning(const Entry& entry) noexcept {
     return entry.starting != 0 || entry.pid != 0;
   }
+  static void Note(Entry* entry, const char* error) noexcept;
   static void Fail(Entry* entry, const char* why) noexcept;
   void WakeLauncher() noexcept;
 
