@@ -4,14 +4,26 @@ package Workers;
 use strict;
 use warnings;
 use Exporter 'import';
+use File::Basename 'dirname';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(
-  start_server create_database with_extension eventually is_true fail_statement logged is_logged
+  build_library start_server create_database with_extension eventually is_true fail_statement logged is_logged
   collectors_of is_collected is_not_collected counts_add_up session is_never log_is_clean
 );
+
+# A library that lets the server fail, from its source beside this file.
+sub build_library
+{
+	my ($name) = @_;
+	my $source = dirname(__FILE__) . "/$name.cpp";
+	my $library = PostgreSQL::Test::Utils::tempdir() . "/$name.so";
+	my ($headers) = run_command([ 'pg_config', '--includedir-server' ]);
+	system_or_bail('c++', '-std=c++20', '-O1', '-fPIC', '-shared', '-isystem', $headers, '-o', $library, $source);
+	return $library;
+}
 
 # A running server with the library preloaded.
 sub start_server
