@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "capture/capture.hpp"
+#include "pg/boundary.hpp"
 #include "worker/dump_loading.hpp"
 #include "worker/roster.hpp"
 
@@ -157,9 +158,7 @@ template <typename Run>
   PG_END_TRY();
 }
 
-void NoteChange(const Change& change) {
-  if (!change.databases && !change.extensions && !OidIsValid(change.reconfigured)) return;
-  WatchTransactionEnd();
+void NoteChange(const Change& change) noexcept {
   databases_change = databases_change || change.databases;
   extensions_change = extensions_change || change.extensions;
   if (OidIsValid(change.dropped)) dropped = change.dropped;
@@ -172,6 +171,9 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
   const Node* statement = plan->utilityStmt;
   const Oid quiet = DatabaseOf(QuietDatabase(statement));
   const Change change = ChangeBy(statement, quiet);
+  // Before the statement: what a DROP DATABASE has done must not be undone for want of memory.
+  if (change.databases || change.extensions || OidIsValid(change.reconfigured))
+    WatchTransactionEnd();
   const auto run = [&] {
     if (previous_utility != nullptr) {
       previous_utility(plan, query_string, read_only_tree, context, params, environment, dest,
@@ -196,7 +198,7 @@ void OnObjectAccess(ObjectAccessType access, Oid class_id, Oid object_id, int su
   if (previous_object_access != nullptr)
     previous_object_access(access, class_id, object_id, sub_id, arg);
   if (class_id != ExtensionRelationId || (access != OAT_POST_CREATE && access != OAT_DROP)) return;
-  WatchTransactionEnd();
+  if (!Succeeds(WatchTransactionEnd)) return;  // the launcher's next look will notice it
   extensions_change = true;
   if (access == OAT_POST_CREATE && created_count < kMostCreated)
     created[created_count++] = object_id;
