@@ -185,14 +185,32 @@ void CollectEventTexts(const Statement& statement, const Outcome& outcome, Event
 }
 
 void ReserveErrorMemory() {
+  ReserveParameterMemory();
   // Its first block is there before any error, so copying a usual error cannot run out of memory.
   error_context = AllocSetContextCreate(TopMemoryContext, "train_perf error", kErrorReserve,
                                         kErrorReserve, ALLOCSET_DEFAULT_MAXSIZE);
 }
 
+// What is about to be reported is shown to emit_log_hook before, which may withhold it: so nothing
+// needs to be copied. Only where errors are not logged there is no other way.
 const ErrorData* CurrentError() {
-  MemoryContextSwitchTo(error_context);
-  return CopyErrorData();
+  static ErrorData* shown;
+  if (log_min_messages > ERROR || log_min_messages == LOG) {
+    MemoryContextSwitchTo(error_context);
+    return CopyErrorData();
+  }
+  static bool to_client;
+  const emit_log_hook_type hook = emit_log_hook;
+  emit_log_hook = [](ErrorData* error) {
+    shown = error;
+    to_client = error->output_to_client;
+    error->output_to_server = error->output_to_client = false;
+  };
+  EmitErrorReport();
+  emit_log_hook = hook;
+  shown->output_to_server = true;
+  shown->output_to_client = to_client;
+  return shown;
 }
 
 void ReleaseError() noexcept { MemoryContextReset(error_context); }

@@ -15,7 +15,7 @@ void CollectEventTexts(const Statement& statement, const Outcome& outcome, Event
 // Reserves what the collecting of an error needs; in the postmaster, before any backend exists.
 void ReserveErrorMemory();
 
-// A copy of the error being handled, inside a PG_CATCH. Valid until ReleaseError.
+// The error being handled, inside a PG_CATCH or emit_log_hook. Valid until ReleaseError.
 const ErrorData* CurrentError();
 void ReleaseError() noexcept;
 

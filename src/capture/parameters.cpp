@@ -13,9 +13,12 @@ namespace train_perf {
 
 namespace {
 
+constexpr Size kReserve = 32768;
 constexpr Size kMaxJson = 8192;
 constexpr Size kMaxValue = 200;
 constexpr Size kLongestPair = 6 * kMaxValue + 32;  // every byte escaped, the key, quotes
+
+MemoryContext scratch = nullptr;
 
 // Appends to a bounded buffer; callers check the room for a whole pair first.
 struct JsonText {
@@ -130,21 +133,23 @@ void PutPair(JsonText* json, int position, const ParamExternData& param) noexcep
 
 }  // namespace
 
+// Its first block is there before any error, so printing a usual value cannot run out of memory.
+void ReserveParameterMemory() {
+  scratch = AllocSetContextCreate(TopMemoryContext, "train_perf parameters", kReserve, kReserve,
+                                  ALLOCSET_DEFAULT_MAXSIZE);
+}
+
 std::string_view ParametersAsJson(const ParamListInfoData* params, bool handling_error) noexcept {
   static JsonText json;
-  static MemoryContext scratch = nullptr;
   // Parameters of PL/pgSQL are computed on demand, which is not ours to do.
   if (params == nullptr || params->numParams == 0 || params->paramFetch != nullptr) return {};
   const auto print = [&]() noexcept {
-    if (scratch == nullptr) {
-      scratch =
-          AllocSetContextCreate(TopMemoryContext, "train_perf parameters", ALLOCSET_SMALL_SIZES);
-    }
     MemoryContextSwitchTo(scratch);
     json.length = 0;
     json.Put('{');
     for (int i = 0; i < params->numParams && json.length + kLongestPair < kMaxJson; ++i) {
       PutPair(&json, i + 1, params->params[i]);
+      MemoryContextReset(scratch);
     }
     json.Put('}');
   };
@@ -156,7 +161,7 @@ std::string_view ParametersAsJson(const ParamListInfoData* params, bool handling
     printed = Succeeds(print);
   }
   MemoryContextSwitchTo(outer);
-  if (scratch != nullptr) MemoryContextReset(scratch);
+  MemoryContextReset(scratch);
   return printed ? std::string_view(json.bytes, json.length) : std::string_view();
 }
 

@@ -14,4 +14,7 @@ namespace train_perf {
 // being handled.
 std::string_view ParametersAsJson(const ParamListInfoData* params, bool handling_error) noexcept;
 
+// Reserves what printing needs; in the postmaster, before any backend exists.
+void ReserveParameterMemory();
+
 }  // namespace train_perf

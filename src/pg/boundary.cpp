@@ -1,5 +1,12 @@
 #include "pg/boundary.hpp"
 
+#include <initializer_list>
+
+extern "C" {
+#include "storage/bufmgr.h"
+#include "utils/resowner.h"
+}
+
 namespace train_perf::boundary_internal {
 
 MemoryContext entry_context = nullptr;
@@ -18,6 +25,48 @@ ErrorData* Catch(void (*run)(void*), void* argument) noexcept {
   PG_END_TRY();
   if (error != nullptr) MemoryContextSwitchTo(context);
   return error;
+}
+
+namespace {
+
+// After success locks pass to the parent, as at the end of a subtransaction; after a failure
+// everything goes.
+void Release(ResourceOwner owner, bool success) {
+  if (owner == nullptr) return;
+  for (const auto phase :
+       {RESOURCE_RELEASE_BEFORE_LOCKS, RESOURCE_RELEASE_LOCKS, RESOURCE_RELEASE_AFTER_LOCKS})
+    ResourceOwnerRelease(owner, phase, success, false);
+  ResourceOwnerDelete(owner);
+}
+
+}  // namespace
+
+bool Attempt(void (*run)(void*), void* argument) {
+  const MemoryContext context = CurrentMemoryContext;
+  const ResourceOwner parent = CurrentResourceOwner;
+  ResourceOwner volatile owner = nullptr;
+  volatile bool success = false;
+  PG_TRY();
+  {
+    owner = ResourceOwnerCreate(parent, "train_perf");
+    CurrentResourceOwner = owner;
+    run(argument);
+    success = true;
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    CurrentResourceOwner = parent;
+    if (ERRCODE_TO_CATEGORY(geterrcode()) == ERRCODE_OPERATOR_INTERVENTION) PG_RE_THROW();
+    FlushErrorState();
+    LWLockReleaseAll();
+    UnlockBuffers();
+  }
+  PG_END_TRY();
+  MemoryContextSwitchTo(context);
+  CurrentResourceOwner = parent;
+  Release(owner, success);
+  return success;
 }
 
 void RaiseException(const char* what) {

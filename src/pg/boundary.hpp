@@ -37,6 +37,7 @@ namespace boundary_internal {
 extern MemoryContext entry_context;
 // Calls run(argument); a copy of the error if it raised one.
 ErrorData* Catch(void (*run)(void*), void* argument) noexcept;
+bool Attempt(void (*run)(void*), void* argument);
 [[noreturn]] void RaiseException(const char* what);
 [[noreturn]] void RaiseOutOfMemory();
 }  // namespace boundary_internal
@@ -64,10 +65,29 @@ auto CallPg(F&& f) -> std::invoke_result_t<F> {
 // Calls f, which only computes and allocates; false, and nothing else, if it raised an error.
 template <typename F>
 bool Succeeds(F&& f) noexcept {
+  volatile bool succeeded = false;
+  const MemoryContext context = CurrentMemoryContext;
+  PG_TRY();
+  {
+    f();
+    succeeded = true;
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    FlushErrorState();
+  }
+  PG_END_TRY();
+  return succeeded;
+}
+
+// Calls f, which may read catalogs but not write; false if it raised an error. Whatever it held
+// then is let go. A subtransaction would do the same, but one that cannot begin fails the
+// statement. An error that is meant for the user, as a cancel request, goes on.
+template <typename F>
+bool Attempt(F&& f) {
   const auto run = [](void* argument) { (*static_cast<std::remove_reference_t<F>*>(argument))(); };
-  ErrorData* error = boundary_internal::Catch(run, const_cast<void*>(static_cast<const void*>(&f)));
-  if (error != nullptr) FreeErrorData(error);
-  return error == nullptr;
+  return boundary_internal::Attempt(run, const_cast<void*>(static_cast<const void*>(&f)));
 }
 
 template <typename F>
