@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use PostgreSQL::Test::Utils;
 use Test::More;
 use Workers;
 
@@ -76,6 +77,38 @@ subtest 'server_crashes' => sub {
 		counts_add_up($node, 'app');
 	}
 	is_true($node, 'app', "SELECT count(*) > $rows FROM query_performance_logs", 'what was written stays');
+};
+
+# In the middle of what all are doing, with the collector in the middle of a batch.
+subtest 'server_crashes_under_load' => sub {
+	$node->safe_psql('app', 'CREATE TABLE work (n integer)');
+	$node->safe_psql('postgres', 'ALTER DATABASE app SET train_perf.log_min_duration = 0');
+	my $script = $node->basedir . '/work.sql';
+	append_to_file($script, "INSERT INTO work VALUES (1);\nSELECT 1 AS work;\n");
+	for my $victim ('client backend', 'train_perf collector')
+	{
+		my $since = $node->safe_psql('app', 'SELECT counting_since FROM capture_status()');
+		my ($out, $err) = ('', '');
+		my $load = IPC::Run::start([ 'pgbench', '-n', '-f', $script, '-c', 20, '-T', 600, $node->connstr('app') ],
+			'>', \$out, '2>', \$err);
+		eventually($node, 'app', 'SELECT events_enqueued > 2000 AND events_written > 500 FROM capture_status()',
+			'all are busy');
+		kill 'KILL', $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity
+			WHERE backend_type = '$victim' AND datname = 'app' LIMIT 1");
+		eval { $load->finish };
+		$node->poll_query_until('app', "SELECT counting_since > '$since' FROM capture_status()")
+		  or die 'the server does not come back';
+		is_true($node, 'app', q(SELECT coalesce(sum(calls), 0) = 0 FROM query_stats WHERE query ~ '^insert into work'),
+			"killed $victim: counted anew, as counting_since says");
+		$node->pgbench('-n -c 4 -t 50 -M prepared', 0, [qr{processed: 200/}], [qr/^$/],
+			'users go on', { "001_$victim" =~ s/ /_/r => "INSERT INTO work VALUES (2);\n" }, 'app');
+		is_true($node, 'app', q(SELECT sum(calls) = 200 FROM query_stats WHERE query ~ '^insert into work'),
+			'and are counted');
+		eventually($node, 'app', 'SELECT events_queued = 0 AND events_written >= 200 FROM capture_status()',
+			'and logged');
+		counts_add_up($node, 'app');
+		is_true($node, 'app', 'SELECT count(*) = count(DISTINCT id) FROM query_performance_logs', 'nothing twice');
+	}
 };
 
 is_never($node, qr/PANIC|TRAP/, 'no panic');
