@@ -20,8 +20,8 @@ if [ "$PG_VERSION" -eq 15 ]; then llvm=with_llvm=yes; else llvm=with_llvm=no; fi
 # Seconds: for a condition that a TAP test waits for, a TAP test, each kind of test.
 PG_TEST_TIMEOUT_DEFAULT=60
 export PG_TEST_TIMEOUT_DEFAULT
-file_limit=200
-kind_limit=400
+file_limit=300
+kind_limit=900
 
 # Runs a test program as postgres, its output in LOG: limited LOG COMMAND…; its status is in status.
 limited() {
