@@ -195,11 +195,12 @@ void ReserveErrorMemory() {
 // needs to be copied. Only where errors are not logged there is no other way.
 const ErrorData* CurrentError() {
   static ErrorData* shown;
+  static bool to_client;
   if (log_min_messages > ERROR || log_min_messages == LOG) {
     MemoryContextSwitchTo(error_context);
     return CopyErrorData();
   }
-  static bool to_client;
+  shown = nullptr;
   const emit_log_hook_type hook = emit_log_hook;
   emit_log_hook = [](ErrorData* error) {
     shown = error;
@@ -208,6 +209,7 @@ const ErrorData* CurrentError() {
   };
   EmitErrorReport();
   emit_log_hook = hook;
+  if (shown == nullptr) return nullptr;
   shown->output_to_server = true;
   shown->output_to_client = to_client;
   return shown;

@@ -55,7 +55,8 @@ StatementSource last_source{};
 StatementSource last_client_source{};  // of what the client sent to run it
 TimestampTz last_statement_start = 0;  // and the start of the message that it came with
 uint64 failures_recorded = 0;
-bool error_is_recorded = false;  // the error that emit_log_hook will see next
+bool error_is_recorded = false;       // the error that emit_log_hook will see next
+const ErrorData* reported = nullptr;  // the error that emit_log_hook sees now
 
 struct {
   int sqlstate;
@@ -139,7 +140,7 @@ void RecordFailure(Statement* statement, Outcome outcome) {
   const MemoryContext outer = CurrentMemoryContext;
   outcome.execution.sqlstate = geterrcode();
   outcome.execution.rows = 0;
-  if (LogsErrors()) outcome.error = CurrentError();
+  if (LogsErrors()) outcome.error = reported != nullptr ? reported : CurrentError();
   RecordEnd(statement, outcome);
   MemoryContextSwitchTo(outer);
   ReleaseError();
@@ -252,13 +253,12 @@ void FailUncaught() {
 }
 
 void OnLogMessage(ErrorData* error) {
-  static bool entered = false;
   if (previous_emit_log != nullptr) previous_emit_log(error);
   const bool uncaught = error->elevel == ERROR && active != nullptr && active->fail != nullptr;
-  if (entered || error->elevel < ERROR || error->elevel >= PANIC || MyBackendType != B_BACKEND ||
-      (!uncaught && !IsOn()))
+  if (reported != nullptr || error->elevel < ERROR || error->elevel >= PANIC ||
+      MyBackendType != B_BACKEND || (!uncaught && !IsOn()))
     return;
-  entered = true;
+  reported = error;
   if (uncaught) {
     FailUncaught();
   } else if (error->elevel >= FATAL) {
@@ -270,7 +270,7 @@ void OnLogMessage(ErrorData* error) {
     RecordUnmeasured(*error);
   }
   error_is_recorded = false;
-  entered = false;
+  reported = nullptr;
 }
 
 // Calls kRun(arguments...) inside the frame, one level deeper unless it is a vehicle's. After an
@@ -678,7 +678,10 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
 void OnTransactionEnd(XactEvent event, void*) {
   const bool aborting = event == XACT_EVENT_ABORT;
   if (!aborting && event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE) return;
-  if (aborting) error_is_recorded = false;
+  if (aborting) {
+    error_is_recorded = false;
+    reported = nullptr;
+  }
   if (active != nullptr && active->fail != nullptr) FailUnheard();
   if (executions::open != nullptr) executions::CloseAll(aborting);
 }
@@ -687,6 +690,7 @@ void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransacti
                          void*) {
   if (event == SUBXACT_EVENT_ABORT_SUB) {
     error_is_recorded = false;
+    reported = nullptr;
     executions::CloseOf(self);
   } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
     executions::HandOver(self, parent);
