@@ -47,12 +47,13 @@ struct alignas(PG_CACHE_LINE_SIZE) BackendBuffers::Backend {
 BackendBuffers::Backend* BackendBuffers::own_backend = nullptr;
 
 Size BackendBuffers::SharedSize(int backends) noexcept {
-  return CACHELINEALIGN(sizeof(BackendBuffers)) + PG_CACHE_LINE_SIZE +
-         static_cast<Size>(backends) * sizeof(Backend);
+  return CACHELINEALIGN(sizeof(BackendBuffers)) + static_cast<Size>(backends) * sizeof(Backend);
 }
 
+// The server aligns shared memory to cache lines.
 BackendBuffers::Backend* BackendBuffers::backend(uint32 index) noexcept {
-  return reinterpret_cast<Backend*>(CACHELINEALIGN(this + 1)) + index;
+  char* first = reinterpret_cast<char*>(this) + CACHELINEALIGN(sizeof(BackendBuffers));
+  return reinterpret_cast<Backend*>(first) + index;
 }
 
 void BackendBuffers::Init(int backends, int tranche, StatementTable* table) noexcept {
