@@ -19,7 +19,7 @@ constexpr Size kMaxTags = 2048;
 constexpr Size kMaxRequestText = 1024;
 constexpr Size kMaxMessage = 2048;
 constexpr Size kMaxContext = 4096;
-constexpr Size kErrorReserve = 16384;
+constexpr Size kErrorReserve = 65536;
 
 MemoryContext error_context = nullptr;
 
@@ -191,28 +191,9 @@ void ReserveErrorMemory() {
                                         kErrorReserve, ALLOCSET_DEFAULT_MAXSIZE);
 }
 
-// What is about to be reported is shown to emit_log_hook before, which may withhold it: so nothing
-// needs to be copied. Only where errors are not logged there is no other way.
 const ErrorData* CurrentError() {
-  static ErrorData* shown;
-  static bool to_client;
-  if (log_min_messages > ERROR || log_min_messages == LOG) {
-    MemoryContextSwitchTo(error_context);
-    return CopyErrorData();
-  }
-  shown = nullptr;
-  const emit_log_hook_type hook = emit_log_hook;
-  emit_log_hook = [](ErrorData* error) {
-    shown = error;
-    to_client = error->output_to_client;
-    error->output_to_server = error->output_to_client = false;
-  };
-  EmitErrorReport();
-  emit_log_hook = hook;
-  if (shown == nullptr) return nullptr;
-  shown->output_to_server = true;
-  shown->output_to_client = to_client;
-  return shown;
+  MemoryContextSwitchTo(error_context);
+  return CopyErrorData();
 }
 
 void ReleaseError() noexcept { MemoryContextReset(error_context); }

@@ -15,8 +15,7 @@ void CollectEventTexts(const Statement& statement, const Outcome& outcome, Event
 // Reserves what the collecting of an error needs; in the postmaster, before any backend exists.
 void ReserveErrorMemory();
 
-// The error being handled, inside a PG_CATCH and before anybody reported it; nullptr if it is not
-// to be had. Valid until ReleaseError.
+// A copy of the error being handled, inside a PG_CATCH. Valid until ReleaseError.
 const ErrorData* CurrentError();
 void ReleaseError() noexcept;
 

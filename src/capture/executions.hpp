@@ -19,8 +19,10 @@ struct Frame {
   OpenExecution* execution;  // nullptr for planning and utility statements
   ParamListInfo params;
   uint64 start_ns;
-  void (*fail)(Frame*);  // what its error does, where nobody catches it; else nullptr
-  int level;             // outside of it
+  void (*fail)(Frame*);             // what its error does, where nobody catches it; else nullptr
+  Portal portal;                    // in which a utility statement runs
+  SubTransactionId subtransaction;  // if nobody catches its error
+  int level;                        // outside of it
   Part part;
 };
 

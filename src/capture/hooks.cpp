@@ -96,11 +96,13 @@ int LevelNow() noexcept {
   return nesting_level;
 }
 
-// Whatever else runs outside any portal is no client's either (triggers on login).
+// Whatever else runs outside any portal is no client's either (triggers on login), nor what EXECUTE
+// runs before its own query, for its parameters.
 int ExecutorLevelNow() noexcept {
   if (nesting_level > 0) return nesting_level;
-  if (ActivePortal != nullptr) return 0;
-  return MyBackendType == B_BACKEND ? 1 : LevelNow();
+  if (ActivePortal == nullptr) return MyBackendType == B_BACKEND ? 1 : LevelNow();
+  return active != nullptr && active->part == Part::kVehicle && active->portal == ActivePortal ? 1
+                                                                                               : 0;
 }
 
 // The query of a cursor does not know where it stands in the string, its DECLARE does.
@@ -294,10 +296,10 @@ template <auto kRun, auto kFail, typename... Arguments>
 void FailUnrecorded(Frame* /*frame*/) {}
 
 // What a client sent and nothing of ours runs around: then only the server's main loop catches its
-// errors, and it logs them, before it cleans up anything.
-bool EndsInMainLoop() noexcept {
-  return active == nullptr && is_client_backend && log_min_messages <= ERROR &&
-         log_min_messages != LOG;
+// errors, and it logs them, before it cleans up anything; and nobody hears of it before us.
+bool EndsInMainLoop(bool toplevel) noexcept {
+  return toplevel && active == nullptr && is_client_backend && log_min_messages <= ERROR &&
+         log_min_messages != LOG && emit_log_hook == OnLogMessage;
 }
 
 // The same without the cost of catching, for what ends in the main loop. The frame must outlive an
@@ -307,6 +309,7 @@ void NestCheaply(Frame* frame, Arguments... arguments) {
   frame->outer = nullptr;
   frame->level = 0;
   frame->fail = kFail;
+  frame->subtransaction = GetCurrentSubTransactionId();
   active = frame;
   nesting_level = 1;
   kRun(arguments...);
@@ -378,7 +381,10 @@ PlannedStmt* OnPlan(Query* parse, const char* query_string, int cursor_options,
     return level > 0 ? previous_planner(parse, query_string, cursor_options, params)
                      : PlanUnrecorded(parse, query_string, cursor_options, params);
   }
-  if (!EndsInMainLoop()) return PlanCaught(level, parse, query_string, cursor_options, params);
+  // Functions that are called outside of any statement, as for a value that is bound, plan with a
+  // text of their own.
+  if (!EndsInMainLoop(level == 0 && query_string == debug_query_string))
+    return PlanCaught(level, parse, query_string, cursor_options, params);
   static Planning running;
   PlannedStmt* plan = nullptr;
   BeginPlanning(&running, level, parse, query_string, params);
@@ -441,7 +447,7 @@ void OnExecutorStart(QueryDesc* query, int flags) {
     return;
   }
   SourceInDeclare(&execution->statement.source);
-  if (EndsInMainLoop()) {
+  if (EndsInMainLoop(level == 0)) {
     NestCheaply<Start, FailToStart>(&execution->frame, query, flags);
   } else {
     Nest<Start, FailToStart>(&execution->frame, query, flags);
@@ -503,7 +509,7 @@ void Measure(OpenExecution* execution, Arguments... arguments) {
     return;
   }
   BeginPiece(execution);
-  if (EndsInMainLoop()) {
+  if (EndsInMainLoop(execution->statement.key.toplevel)) {
     NestCheaply<kRun, FailInPiece>(&execution->frame, arguments...);
   } else {
     Nest<kRun, FailInPiece>(&execution->frame, arguments...);
@@ -513,8 +519,8 @@ void Measure(OpenExecution* execution, Arguments... arguments) {
 
 // A client's FETCH from a cursor that a function opened: from here on it is the client's.
 OpenExecution* TakeOver(QueryDesc* query) noexcept {
-  const bool fetched =
-      active != nullptr && active->part == Part::kVehicle && active->statement != nullptr;
+  const bool fetched = active != nullptr && active->part == Part::kVehicle &&
+                       active->statement != nullptr && active->portal != ActivePortal;
   if (!fetched) return nullptr;
   return Open(query, LevelNow());
 }
@@ -629,16 +635,18 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
     return;
   }
   const Part part = PartOf(plan->utilityStmt);
-  RunningUtility running{{nullptr, nullptr, nullptr, params, 0, nullptr, 0, part},
-                         {},
-                         failures_recorded,
-                         visible && settings::track_utility};
+  RunningUtility running{};
+  running.frame.params = params;
+  running.frame.part = part;
+  running.failures_before = failures_recorded;
+  running.tracked = visible && settings::track_utility;
   const Usage before = Usage::Now();
   if (visible) {
     // The plan may be gone afterwards (ROLLBACK): what is needed of it is copied before.
     running.statement =
         UtilityStatement({query_string, plan->stmt_location, plan->stmt_len}, level);
     running.frame.statement = &running.statement;
+    running.frame.portal = ActivePortal;
     running.frame.start_ns = NowNs();
   }
   Nest<RunUtility, FailUtility>(&running.frame, plan, query_string, read_only_tree, context, params,
@@ -691,6 +699,9 @@ void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransacti
   if (event == SUBXACT_EVENT_ABORT_SUB) {
     error_is_recorded = false;
     reported = nullptr;
+    const bool is_over =
+        active != nullptr && active->fail != nullptr && active->subtransaction >= self;
+    if (is_over) FailUnheard();
     executions::CloseOf(self);
   } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
     executions::HandOver(self, parent);

@@ -227,8 +227,10 @@ bool StatementTable::Update(const StatementKey& key, int octave_needed, F&& chan
 
 void StatementTable::AddCounters(Entry* entry, const ExecutionBatch& batch) noexcept {
   Counters* total = &entry->total;
-  if (total->calls == 0) {
-    entry->first_seen = batch.first;
+  // Backends do not add in the order in which they began.
+  const bool is_first = total->calls == 0;
+  entry->first_seen = is_first ? batch.first : std::min(entry->first_seen, batch.first);
+  if (is_first) {
     entry->min_ns = entry->max_ns = batch.durations_ns[0];
   }
   uint64 sum = 0;
@@ -358,12 +360,15 @@ bool StatementTable::WasSeenLately(const StatementKey& key) noexcept {
 
 bool StatementTable::Admit(const StatementKey& key, const StatementSource& source,
                            bool heavy) noexcept {
-  const auto nothing = [](Entry*, Octave*) noexcept {};
-  if (Update(key, -1, nothing)) return true;
+  const auto use = [](Entry* entry, Octave*) noexcept {
+    const uint32 usage = pg_atomic_read_u32(&entry->usage);
+    pg_atomic_write_u32(&entry->usage, std::min(usage + 1, kMostUsage));
+  };
+  if (Update(key, -1, use)) return true;
   if (source.text == nullptr) return false;  // nobody could tell what it was
   if (HasRoom() || heavy || WasSeenLately(key)) {
     Insert(key, source);
-    if (Update(key, -1, nothing)) return true;
+    if (Update(key, -1, use)) return true;
   }
   pg_atomic_fetch_add_u64(&evicted_, 1);
   return false;

@@ -78,6 +78,13 @@ void ScanDatabases() {
   looked_at = looks;
 }
 
+// Those that are about to exit included.
+int Processes() noexcept {
+  int count = 0;
+  for (const StartedWorker& worker : started) count += worker.handle != nullptr ? 1 : 0;
+  return count;
+}
+
 StartedWorker* FreeSlot() noexcept {
   for (StartedWorker& worker : started)
     if (worker.handle == nullptr) return &worker;
@@ -128,7 +135,7 @@ long StartCollectors() {
       now - static_cast<TimestampTz>(settings::history_interval_s) * USECS_PER_SEC;
   for (;;) {
     const Roster::Start start =
-        roster->TakeNext(settings::max_collectors, history_before, &next_start);
+        roster->TakeNext(settings::max_collectors, Processes(), history_before, &next_start);
     // Without a place: again when one of ours has ended, or after the pause.
     if (!OidIsValid(start.database) || !StartCollector(start)) break;
   }

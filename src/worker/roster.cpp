@@ -178,7 +178,7 @@ int Roster::Databases(Oid* databases) noexcept {
   return count;
 }
 
-Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
+Roster::Start Roster::TakeNext(int most, int processes, TimestampTz history_before,
                                TimestampTz* next_start) noexcept {
   const TimestampTz now = GetCurrentTimestamp();
   LockScope guard(lock_, LW_EXCLUSIVE);
@@ -206,7 +206,7 @@ Roster::Start Roster::TakeNext(int most, TimestampTz history_before,
     next_has_work = has_work;
   }
   others_wait_ = starved || running > most || (next_has_work && running >= most);
-  if (next == nullptr || running >= most) return {InvalidOid, 0};
+  if (next == nullptr || Max(running, processes) >= most) return {InvalidOid, 0};
   if (starved && !next_has_work)
     return {InvalidOid, 0};  // would take the worker that another needs
   next->starting = ++starts_;

@@ -52,13 +52,15 @@ class Roster {
   // All on the roster; room for kMostDatabases. Returns how many.
   int Databases(Oid* databases) noexcept;
   // A database to start a collector for, marked as starting, or InvalidOid. First come those that
-  // have work: a look, events, or a last turn before `history_before`. Sets whether one with work
-  // waits for a place, and when to ask again (0: at the next wake-up).
+  // have work: a look, events, or a last turn before `history_before`. `processes` are there,
+  // perhaps about to exit. Sets whether one with work waits for a place, and when to ask again (0:
+  // at the next wake-up).
   struct Start {
     Oid database;
     uint64 number;  // tells one start from the next
   };
-  Start TakeNext(int most, TimestampTz history_before, TimestampTz* next_start) noexcept;
+  Start TakeNext(int most, int processes, TimestampTz history_before,
+                 TimestampTz* next_start) noexcept;
   void Starve(const Start& start) noexcept;  // the server has no worker for it
   void StartFailed(const Start& start) noexcept;
 

@@ -78,6 +78,7 @@ $node->safe_psql('postgres', q{
 	  IF NEW.id = 4 THEN PERFORM * FROM item WHERE id = 4; END IF;
 	  IF NEW.id = 5 THEN PERFORM * FROM no_such_table; END IF;
 	  IF NEW.id = 6 THEN PERFORM pg_sleep(0.3); END IF;
+	  IF NEW.id = 7 THEN PERFORM forgive(), forgive_division() FROM item WHERE id = 1; END IF;
 	  RETURN NULL;
 	END $$;
 	CREATE CONSTRAINT TRIGGER check_late AFTER INSERT ON checked_late DEFERRABLE INITIALLY DEFERRED
@@ -393,6 +394,10 @@ scenario 'deferred_constraint_fails_at_sync',
   sub { $_[0]->extended('INSERT INTO later VALUES ($1)', 1) },
   [ '00000 insert into later values ($1)', '23505 insert into later values ($1)' ];
 
+scenario 'parameters_of_execute_are_nested',
+  simple('PREPARE q(bigint) AS SELECT $1', 'EXECUTE q(counted())', 'EXECUTE q(forgive_division())'),
+  [ ('00000 prepare q(bigint) as select $1') x 3 ];
+
 scenario 'deferred_constraint_fails_in_execute',
   simple('PREPARE q AS INSERT INTO later VALUES (1)', 'EXECUTE q'),
   [
@@ -438,6 +443,30 @@ scenario 'statements_of_deferred_triggers_are_recorded_under_all',
   [
 	'00000 insert into checked_late values ($1)',
 	'00000 select * from item where id = $1'
+  ],
+  settings => $track_all;
+
+my @forgiving = (
+	'00000 insert into checked_late values ($1)', '00000 select $1::text',
+	'00000 begin', '00000 select $1::text', '00000 commit');
+
+scenario 'deferred_trigger_catches_errors_under_top',
+  simple('INSERT INTO checked_late VALUES (7)', 'SELECT 8::text', 'BEGIN', 'SELECT 9::text', 'COMMIT'),
+  \@forgiving;
+
+scenario 'deferred_trigger_catches_errors_under_all',
+  simple('INSERT INTO checked_late VALUES (7)', 'SELECT 8::text', 'BEGIN', 'SELECT 9::text', 'COMMIT'),
+  [
+	@forgiving, '00000 select forgive(), forgive_division() from item where id = $1',
+	'23505 insert into item values ($1, $2)', '22012 select count(*) / $1 from item'
+  ],
+  settings => $track_all;
+
+scenario 'deferred_trigger_fails_under_all',
+  simple('BEGIN', 'INSERT INTO checked_late VALUES (3)', 'COMMIT', 'SELECT 8::text'),
+  [
+	'00000 begin', '00000 insert into checked_late values ($1)', '00000 commit',
+	'22012 select count(*) / $1 from item', '22012 commit', '00000 select $1::text'
   ],
   settings => $track_all;
 
@@ -850,6 +879,25 @@ scenario 'settings_change_in_a_statement_that_fails',
 	'00000 reset log_min_messages',
 	'22012 select set_config($1, $2, false), $3/(id - id) from item where id = $4',
 	('00000 select $1') x 2, '00000 set train_perf.enabled = on', '22012 select $1/$2'
+  ];
+
+scenario 'error_kept_from_the_log_in_a_savepoint',
+  simple('BEGIN', 'SAVEPOINT a', q(SELECT set_config('log_min_messages', 'fatal', false),
+	1/(id - id) FROM item WHERE id = 1), 'ROLLBACK TO a', 'SELECT 3::text', 'COMMIT', 'SELECT 4::text'),
+  [
+	'00000 begin', '00000 savepoint a',
+	'XX000 select set_config($1, $2, false), $3/(id - id) from item where id = $4',
+	'00000 rollback to a', ('00000 select $1::text') x 2, '00000 commit'
+  ];
+
+scenario 'error_raised_again_when_it_is_not_logged',
+  simple(q(DO $$ BEGIN
+	  SET LOCAL log_min_messages = fatal; PERFORM count(*) / 0 FROM item;
+	EXCEPTION WHEN division_by_zero THEN RAISE; END $$), 'SELECT 3::text'),
+  [
+	'22012 do $$ begin set local log_min_messages = fatal; perform count(*) / $1 from item; '
+	  . 'exception when division_by_zero then raise; end $$',
+	'00000 select $1::text'
   ];
 
 scenario 'error_after_one_that_the_server_did_not_log',
