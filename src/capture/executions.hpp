@@ -21,7 +21,7 @@ struct Frame {
   uint64 start_ns;
   void (*fail)(Frame*);             // what its error does, where nobody catches it; else nullptr
   Portal portal;                    // in which a utility statement runs
-  SubTransactionId subtransaction;  // if nobody catches its error
+  SubTransactionId subtransaction;  // of planning
   int level;                        // outside of it
   Part part;
 };

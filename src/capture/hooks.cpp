@@ -309,7 +309,6 @@ void NestCheaply(Frame* frame, Arguments... arguments) {
   frame->outer = nullptr;
   frame->level = 0;
   frame->fail = kFail;
-  frame->subtransaction = GetCurrentSubTransactionId();
   active = frame;
   nesting_level = 1;
   kRun(arguments...);
@@ -343,6 +342,7 @@ void BeginPlanning(Planning* running, int level, const Query* parse, const char*
   SourceInDeclare(&statement->source);
   running->frame.statement = statement;
   running->frame.params = params;
+  running->frame.subtransaction = GetCurrentSubTransactionId();
   running->frame.start_ns = NowNs();
 }
 
@@ -557,13 +557,17 @@ void OnExecutorRun(TRAIN_PERF_RUN_PARAMS) {
 
 void Finish(QueryDesc* query) { previous_finish(query); }
 
+[[gnu::noinline]] void MeasureFinish(OpenExecution* execution, QueryDesc* query) {
+  Measure<Finish>(execution, query);
+}
+
 void OnExecutorFinish(QueryDesc* query) {
   OpenExecution* execution = executions::Find(query);
   if (execution != nullptr && execution->recorded) {  // a read: it has nothing to fire
     Finish(query);
-    return;
+  } else {
+    MeasureFinish(execution, query);
   }
-  Measure<Finish>(execution, query);
 }
 
 void OnExecutorEnd(QueryDesc* query) {
@@ -694,14 +698,17 @@ void OnTransactionEnd(XactEvent event, void*) {
   if (executions::open != nullptr) executions::CloseAll(aborting);
 }
 
+SubTransactionId SubTransactionOf(const Frame& frame) noexcept {
+  return frame.execution != nullptr ? frame.execution->subtransaction : frame.subtransaction;
+}
+
 void OnSubTransactionEnd(SubXactEvent event, SubTransactionId self, SubTransactionId parent,
                          void*) {
   if (event == SUBXACT_EVENT_ABORT_SUB) {
     error_is_recorded = false;
     reported = nullptr;
-    const bool is_over =
-        active != nullptr && active->fail != nullptr && active->subtransaction >= self;
-    if (is_over) FailUnheard();
+    if (active != nullptr && active->fail != nullptr && SubTransactionOf(*active) >= self)
+      FailUnheard();
     executions::CloseOf(self);
   } else if (event == SUBXACT_EVENT_COMMIT_SUB) {
     executions::HandOver(self, parent);

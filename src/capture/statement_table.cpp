@@ -349,12 +349,16 @@ bool StatementTable::HasRoom() noexcept {
   return free_entries_ > kReservedRows && pool()->free_count() >= kBlocksPerStatement;
 }
 
-// A cell of the sieve remembers the last statement that fell into it.
-bool StatementTable::WasSeenLately(const StatementKey& key) noexcept {
+// A cell of the sieve remembers the last statement that fell into it, and in the two lowest bits
+// how often that was. The third time it passes.
+bool StatementTable::PassesSieve(const StatementKey& key) noexcept {
   const uint32 hash = HashOf(key);
+  const uint32 name = hash & ~UINT32_C(3);
   pg_atomic_uint32* cell = &sieve()[(hash ^ (hash >> 16)) & (sieve_size_ - 1)];
-  if (pg_atomic_read_u32(cell) == hash) return true;
-  pg_atomic_write_u32(cell, hash);
+  const uint32 seen = pg_atomic_read_u32(cell);
+  const uint32 times = (seen & ~UINT32_C(3)) == name ? (seen & 3) + 1 : 1;
+  if (times == 3) return true;
+  pg_atomic_write_u32(cell, name | times);
   return false;
 }
 
@@ -366,7 +370,7 @@ bool StatementTable::Admit(const StatementKey& key, const StatementSource& sourc
   };
   if (Update(key, -1, use)) return true;
   if (source.text == nullptr) return false;  // nobody could tell what it was
-  if (HasRoom() || heavy || WasSeenLately(key)) {
+  if (HasRoom() || heavy || PassesSieve(key)) {
     Insert(key, source);
     if (Update(key, -1, use)) return true;
   }

@@ -3,10 +3,11 @@
 // One entry per database, user, statement and whether a client sent it. An entry holds counters, a
 // latency histogram of as many octaves as its durations touch, and the normalised text, stored when
 // the statement gets its entry. While there is room every statement gets one. After that a
-// statement must come twice within a while, or be a heavy one: a sieve remembers which were seen
-// lately. For it a clock sweep gives up the entry that was used least lately. The numbers of what
-// gave way, and of what did not pass the sieve, are in the database's row of evicted statements (id
-// 0), so sums over all rows stay exact. The work for one statement does not grow with the table.
+// statement must come three times within a while, or be a heavy one: a sieve remembers which were
+// seen lately. For it a clock sweep gives up the entry that was used least lately. The numbers of
+// what gave way, and of what did not pass the sieve, are in the database's row of evicted
+// statements (id 0), so sums over all rows stay exact. The work for one statement does not grow
+// with the table.
 //
 // Every counter exists as a total and as the part of it that is in query_stats_history already; the
 // difference is what the collector writes next. Reset moves both, so that it loses no history.
@@ -194,7 +195,7 @@ class StatementTable {
   static void AddCounters(Entry* entry, const ExecutionBatch& batch) noexcept;
   uint64 AddDurations(Entry* entry, const ExecutionBatch& batch) noexcept;
   bool HasRoom() noexcept;
-  bool WasSeenLately(const StatementKey& key) noexcept;
+  bool PassesSieve(const StatementKey& key) noexcept;
   pg_atomic_uint32* sieve() noexcept;
   void Insert(const StatementKey& key, const StatementSource& source) noexcept;
   uint32 StoreText(Entry* entry, const StatementSource& source) noexcept;
