@@ -687,7 +687,7 @@ void OnUtility(PlannedStmt* plan, const char* query_string, bool read_only_tree,
   if (frame->execution != nullptr) frame->execution->recorded = true;
 }
 
-void OnTransactionEnd(XactEvent event, void*) {
+[[gnu::noinline]] void EndTransaction(XactEvent event) {
   const bool aborting = event == XACT_EVENT_ABORT;
   if (!aborting && event != XACT_EVENT_COMMIT && event != XACT_EVENT_PREPARE) return;
   if (aborting) {
@@ -696,6 +696,11 @@ void OnTransactionEnd(XactEvent event, void*) {
   }
   if (active != nullptr && active->fail != nullptr) FailUnheard();
   if (executions::open != nullptr) executions::CloseAll(aborting);
+}
+
+void OnTransactionEnd(XactEvent event, void*) {
+  const bool nothing_is_open = active == nullptr && executions::open == nullptr;
+  if (!nothing_is_open || event == XACT_EVENT_ABORT) EndTransaction(event);
 }
 
 SubTransactionId SubTransactionOf(const Frame& frame) noexcept {
