@@ -116,7 +116,7 @@ unharmed('tags', [], q(SELECT 1 /*route='/api',traceparent='00-4bf92f3577b34da6a
 unharmed('claims', [], 'BEGIN',
 	q(SET LOCAL "request.jwt.claims" = '{"sub": "2f1f6a7e-0f4c-4a58-9c77-4fb4b0f1e4a1"}'),
 	q(SET LOCAL "request.path" = '/rpc/x'), 'SELECT 1', 'COMMIT');
-unharmed('long_error', [], q(DO $$ BEGIN RAISE EXCEPTION '%', repeat('long', 30000); END $$));
+unharmed('long_error', [], q(SELECT repeat('long', 30000)::int));
 unharmed('nested', [ q(track = 'all'), 'log_plan = on' ], 'SELECT nested(3)');
 unharmed('prepared', [], 'PREPARE p(int) AS SELECT t FROM numbers WHERE n = $1', 'EXECUTE p(3)', 'EXECUTE p(1 / 0)',
 	'DEALLOCATE p');
