@@ -1,14 +1,16 @@
 # make && make install, then shared_preload_libraries = 'train_perf' and make installcheck.
 # Without clang and llvm: make with_llvm=no.
 EXTENSION = train_perf
-EXTVERSION = 0.2
+EXTVERSION = 0.3
 MODULE_big = train_perf
-SOURCES = $(foreach part,core pg capture worker alert access entry,$(sort $(wildcard src/$(part)/*.cpp)))
+SOURCES = $(foreach part,core pg capture snapshot worker alert access entry,$(sort $(wildcard src/$(part)/*.cpp)))
 OBJS = $(SOURCES:.cpp=.o)
 
 # The install script is these parts, one after the other.
 SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.sql src/capture/snapshot.sql \
-	src/capture/status.sql src/alert/alert.sql src/access/access.sql src/access/lockdown.sql
+	src/capture/status.sql src/snapshot/coverage.sql src/snapshot/estimate.sql src/snapshot/bloat.sql \
+	src/snapshot/usage.sql src/snapshot/findings.sql src/alert/alert.sql src/alert/snapshots.sql \
+	src/access/access.sql src/access/lockdown.sql
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 # Full scripts of earlier versions, frozen, and the way from each to the next.
 DATA = $(sort $(wildcard releases/*.sql))

@@ -22,6 +22,11 @@ int history_interval_s = 60;
 int retention_min = 35 * 24 * 60;
 int log_retention_min = 7 * 24 * 60;
 int max_collectors = 2;
+int snapshot_interval_s = 3600;
+char* snapshot_include = nullptr;
+char* snapshot_exclude = nullptr;
+int sample_cost_delay_ms = 2;
+int index_usage_retention_min = 400 * 24 * 60;
 
 namespace {
 
@@ -91,6 +96,26 @@ void DefineWorkers() {
             {1, 64}, PGC_SIGHUP, 0);
 }
 
+// A list of patterns as snapshot_covers() reads it.
+void DefineList(const char* name, const char* description, char** value, const char* initial) {
+  DefineCustomStringVariable(name, description, nullptr, value, initial, PGC_SUSET, GUC_LIST_INPUT,
+                             nullptr, nullptr, nullptr);
+}
+
+void DefineSnapshots() {
+  DefineInt("train_perf.snapshot_interval", "Time between two snapshots of bloat and index usage.",
+            &snapshot_interval_s, {1, 7 * 86400}, PGC_SUSET, GUC_UNIT_S);
+  DefineList("train_perf.snapshot_include", "Tables of which snapshots are taken, as schema.table.",
+             &snapshot_include, "*.*");
+  DefineList("train_perf.snapshot_exclude", "Tables of which no snapshots are taken.",
+             &snapshot_exclude, "");
+  DefineInt("train_perf.sample_cost_delay",
+            "Pause of the block sampler each time it has read pages worth vacuum_cost_limit.",
+            &sample_cost_delay_ms, {0, 100}, PGC_SUSET, GUC_UNIT_MS);
+  DefineInt("train_perf.index_usage_retention", "How long index_usage_snapshots is kept.",
+            &index_usage_retention_min, {60, INT_MAX}, PGC_SUSET, GUC_UNIT_MIN);
+}
+
 }  // namespace
 
 void Define(bool preloading) {
@@ -98,6 +123,7 @@ void Define(bool preloading) {
   DefineCapture();
   DefineLog();
   DefineWorkers();
+  DefineSnapshots();
   MarkGUCPrefixReserved("train_perf");
 }
 

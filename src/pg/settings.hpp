@@ -22,6 +22,11 @@ extern int history_interval_s;
 extern int retention_min;
 extern int log_retention_min;
 extern int max_collectors;
+extern int snapshot_interval_s;
+extern char* snapshot_include;
+extern char* snapshot_exclude;
+extern int sample_cost_delay_ms;
+extern int index_usage_retention_min;
 
 // Defines them; the sizes only while shared_preload_libraries is being processed.
 void Define(bool preloading);

@@ -1,0 +1,1 @@
+-- The alerts that snapshots raise and resolve.

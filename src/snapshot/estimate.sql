@@ -1,0 +1,1 @@
+-- How large tables and indexes would be after a rewrite.

@@ -1,0 +1,172 @@
+#include "snapshot/page_sample.hpp"
+
+#include <algorithm>
+
+#include "pg/settings.hpp"
+
+extern "C" {
+#include "common/pg_prng.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/spccache.h"
+}
+
+namespace train_perf {
+
+namespace {
+
+constexpr int kAhead = 16;  // pages that the kernel is asked for in advance
+
+struct Walk {
+  Relation relation;
+  BufferAccessStrategy ring;
+  PageReader* reader;
+  pg_prng_state random;
+  uint32 chosen;  // pages
+  uint32 next;    // of them
+  uint32 asked;   // of them, in advance
+  int ahead;
+  int64 hits, misses;  // of this backend, at the last pause
+  PageSample sample;
+  BlockNumber pages[FLEXIBLE_ARRAY_MEMBER];
+};
+
+// One page of each of `chosen` equal runs.
+void Choose(Walk* walk) {
+  const uint64 blocks = walk->sample.blocks;
+  for (uint64 i = 0; i < walk->chosen; ++i) {
+    const uint64 first = i * blocks / walk->chosen;
+    const uint64 behind = (i + 1) * blocks / walk->chosen;
+    walk->pages[i] =
+        static_cast<BlockNumber>(pg_prng_uint64_range(&walk->random, first, behind - 1));
+  }
+}
+
+void AskAhead(Walk* walk) {
+  const uint32 behind = Min(walk->chosen, walk->next + static_cast<uint32>(walk->ahead));
+  for (walk->asked = Max(walk->asked, walk->next + 1); walk->asked < behind; ++walk->asked)
+    PrefetchBuffer(walk->relation, MAIN_FORKNUM, walk->pages[walk->asked]);
+}
+
+// As vacuum_delay_point: the same prices and limit, but a setting of its own for the pause.
+void PauseAsVacuum(Walk* walk) {
+  CHECK_FOR_INTERRUPTS();
+  if (settings::sample_cost_delay_ms == 0) return;
+  const int64 hits = pgBufferUsage.shared_blks_hit - walk->hits;
+  const int64 misses = pgBufferUsage.shared_blks_read - walk->misses;
+  if (hits * VacuumCostPageHit + misses * VacuumCostPageMiss < VacuumCostLimit) return;
+  walk->hits += hits;
+  walk->misses += misses;
+  (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+                  settings::sample_cost_delay_ms, WAIT_EVENT_VACUUM_DELAY);
+  ResetLatch(MyLatch);
+  CHECK_FOR_INTERRUPTS();
+}
+
+void ReadOne(Walk* walk, BlockNumber block) {
+  const Buffer buffer =
+      ReadBufferExtended(walk->relation, MAIN_FORKNUM, block, RBM_NORMAL, walk->ring);
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  const Page page = BufferGetPage(buffer);
+  if (!PageIsNew(page)) walk->reader->Read(buffer, page, block);
+  UnlockReleaseBuffer(buffer);
+}
+
+void ReadAll(Walk* walk) {
+  while (walk->next < walk->chosen) {
+    PauseAsVacuum(walk);
+    AskAhead(walk);
+    ReadOne(walk, walk->pages[walk->next]);
+    ++walk->next;
+    ++walk->sample.sampled;
+  }
+}
+
+bool IsDamage(int sqlstate) noexcept {
+  return sqlstate == ERRCODE_DATA_CORRUPTED || sqlstate == ERRCODE_INDEX_CORRUPTED ||
+         ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
+}
+
+// Until the end (then nullptr) or a page that cannot be read. The subtransaction gives back what
+// the failed read holds.
+ErrorData* ReadToDamage(Walk* walk) {
+  const MemoryContext context = CurrentMemoryContext;
+  const ResourceOwner owner = CurrentResourceOwner;
+  ErrorData* volatile damage = nullptr;
+  BeginInternalSubTransaction(nullptr);
+  MemoryContextSwitchTo(context);
+  PG_TRY();
+  {
+    ReadAll(walk);
+    ReleaseCurrentSubTransaction();
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    damage = CopyErrorData();
+    if (!IsDamage(damage->sqlerrcode)) PG_RE_THROW();
+    FlushErrorState();
+    RollbackAndReleaseCurrentSubTransaction();
+  }
+  PG_END_TRY();
+  MemoryContextSwitchTo(context);
+  CurrentResourceOwner = owner;
+  return damage;
+}
+
+}  // namespace
+
+PageSample ReadSample(Relation relation, int most, BufferAccessStrategy ring, PageReader* reader) {
+  const BlockNumber blocks = RelationGetNumberOfBlocks(relation);
+  const uint32 chosen = Min(blocks, static_cast<uint32>(most));
+  auto* walk = static_cast<Walk*>(palloc0(offsetof(Walk, pages) + chosen * sizeof(BlockNumber)));
+  walk->relation = relation;
+  walk->ring = ring;
+  walk->reader = reader;
+  walk->chosen = chosen;
+  walk->sample.blocks = blocks;
+  walk->sample.whole = chosen == blocks;
+  walk->ahead =
+      Min(kAhead, get_tablespace_maintenance_io_concurrency(relation->rd_rel->reltablespace));
+  walk->hits = pgBufferUsage.shared_blks_hit;
+  walk->misses = pgBufferUsage.shared_blks_read;
+  pg_prng_seed(&walk->random, pg_prng_uint64(&pg_global_prng_state));
+  Choose(walk);
+  ErrorData* first = nullptr;
+  BlockNumber first_block = InvalidBlockNumber;
+  while (ErrorData* damage = ReadToDamage(walk)) {
+    if (first == nullptr) {
+      first = damage;
+      first_block = walk->pages[walk->next];
+    }
+    ++walk->sample.corrupt;
+    ++walk->next;
+  }
+  if (first != nullptr) {
+    ereport(WARNING, (errcode(ERRCODE_DATA_CORRUPTED),
+                      errmsg("skipped %u damaged page(s) of \"%s\" in a sample of %u",
+                             walk->sample.corrupt, RelationGetRelationName(relation), chosen),
+                      errdetail("Block %u: %s", first_block, first->message)));
+  }
+  const PageSample sample = walk->sample;
+  pfree(walk);
+  return sample;
+}
+
+bool CopyPage(Relation relation, BlockNumber block, BufferAccessStrategy ring, char* copy) {
+  if (block >= RelationGetNumberOfBlocks(relation)) return false;
+  const Buffer buffer = ReadBufferExtended(relation, MAIN_FORKNUM, block, RBM_NORMAL, ring);
+  LockBuffer(buffer, BUFFER_LOCK_SHARE);
+  std::copy_n(static_cast<const char*>(BufferGetPage(buffer)), BLCKSZ, copy);
+  UnlockReleaseBuffer(buffer);
+  return !PageIsNew(reinterpret_cast<Page>(copy));
+}
+
+bool IsSane(Page page, ItemId item, Size least) noexcept {
+  const auto* header = reinterpret_cast<PageHeader>(page);
+  const Size offset = ItemIdGetOffset(item);
+  const Size length = ItemIdGetLength(item);
+  return length >= least && offset >= header->pd_upper && offset + length <= header->pd_special;
+}
+
+}  // namespace train_perf
