@@ -11,6 +11,8 @@
 #include "core/sql_text.hpp"
 #include "pg/boundary.hpp"
 #include "pg/settings.hpp"
+#include "snapshot/estimate.hpp"
+#include "snapshot/file_size.hpp"
 #include "worker/roster.hpp"
 
 using namespace train_perf;
@@ -32,6 +34,10 @@ TRAIN_PERF_FUNCTION(tp_latency_histogram);
 TRAIN_PERF_FUNCTION(tp_latency_merge);
 TRAIN_PERF_FUNCTION(tp_latency_merged);
 TRAIN_PERF_FUNCTION(tp_latency_quantile);
+TRAIN_PERF_FUNCTION(tp_estimate_table_bloat);
+TRAIN_PERF_FUNCTION(tp_estimate_index_bloat);
+TRAIN_PERF_FUNCTION(tp_estimate_with_indexes);
+TRAIN_PERF_FUNCTION(tp_data_file_size);
 }
 
 namespace {
@@ -39,6 +45,11 @@ namespace {
 ReturnSetInfo* Rows(FunctionCallInfo fcinfo) {
   InitMaterializedSRF(fcinfo, 0);
   return reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+}
+
+void PutRow(ReturnSetInfo* result, const Datum* values, const bool* nulls) {
+  tuplestore_putvalues(result->setResult, result->setDesc, const_cast<Datum*>(values),
+                       const_cast<bool*>(nulls));
 }
 
 std::string_view TextView(const text* value) {
@@ -55,6 +66,87 @@ void MergeOrFail(LatencyHistogram* histogram, const bytea* encoded) {
     ereport(ERROR, (errcode(ERRCODE_INVALID_BINARY_REPRESENTATION),
                     errmsg("not a latency histogram of train_perf")));
   }
+}
+
+Datum Text(const char* value) { return PointerGetDatum(cstring_to_text(value)); }
+
+const char* NameOf(Method method) noexcept {
+  switch (method) {
+    case Method::kExact:
+      return "exact";
+    case Method::kSampled:
+      return "sampled";
+    case Method::kStatistics:
+      return "statistics";
+  }
+  pg_unreachable();
+}
+
+const char* NameOf(Skipped reason) noexcept {
+  switch (reason) {
+    case Skipped::kNo:
+      return nullptr;
+    case Skipped::kLocked:
+      return "locked";
+    case Skipped::kGone:
+      return "gone";
+    case Skipped::kUnlogged:
+      return "unlogged";
+    case Skipped::kDamaged:
+      return "damaged";
+  }
+  pg_unreachable();
+}
+
+Datum Int64Of(double value) { return Int64GetDatum(std::llround(value)); }
+
+Datum RatioOf(const BloatEstimate& estimate) {
+  const double excess = estimate.actual_bytes - estimate.estimated_bytes;
+  const double ratio = estimate.estimated_bytes > 0 ? excess / estimate.estimated_bytes * 100 : 0;
+  return DirectFunctionCall2(
+      numeric_round, DirectFunctionCall1(float8_numeric, Float8GetDatum(ratio)), Int32GetDatum(2));
+}
+
+int32 PagesOf(const BloatEstimate& estimate) {
+  return static_cast<int32>(Min(estimate.sampled_pages, PG_INT32_MAX));
+}
+
+const char* NameOrGone(Oid relation) {
+  const char* name = get_rel_name(relation);
+  return name == nullptr ? "dropped" : name;
+}
+
+// No row, and a notice why, for a relation that could not be read.
+void PutEstimate(const BloatEstimate& estimate, Oid relation, ReturnSetInfo* result) {
+  if (estimate.skipped != Skipped::kNo) {
+    ereport(NOTICE, (errmsg("skipped relation %u (%s): %s", relation, NameOrGone(relation),
+                            NameOf(estimate.skipped))));
+    return;
+  }
+  const Datum values[] = {Int64Of(estimate.actual_bytes),
+                          Int64Of(estimate.estimated_bytes),
+                          Int64Of(estimate.actual_bytes - estimate.estimated_bytes),
+                          RatioOf(estimate),
+                          Text(NameOf(estimate.method)),
+                          Int32GetDatum(PagesOf(estimate)),
+                          Int64Of(estimate.live),
+                          Int64Of(estimate.dead),
+                          Int64Of(estimate.recently_dead)};
+  const bool nulls[std::size(values)] = {};
+  PutRow(result, values, nulls);
+}
+
+void PutPart(Oid relation, const BloatEstimate& estimate, void* result) {
+  const char* skipped = NameOf(estimate.skipped);
+  const Datum values[] = {
+      ObjectIdGetDatum(relation),     skipped == nullptr ? Datum{0} : Text(skipped),
+      Int64Of(estimate.actual_bytes), Int64Of(estimate.estimated_bytes),
+      Text(NameOf(estimate.method)),  Int32GetDatum(PagesOf(estimate)),
+      Int64Of(estimate.live),         Int64Of(estimate.dead),
+      Int64Of(estimate.recently_dead)};
+  bool nulls[std::size(values)] = {};
+  nulls[1] = skipped == nullptr;
+  PutRow(static_cast<ReturnSetInfo*>(result), values, nulls);
 }
 
 }  // namespace
@@ -177,4 +269,30 @@ Datum tp_latency_quantile(PG_FUNCTION_ARGS) {
   const std::optional<double> ns = histogram.QuantileNs(PG_GETARG_FLOAT8(1));
   if (!ns) PG_RETURN_NULL();
   PG_RETURN_DATUM(DirectFunctionCall1(float8_numeric, Float8GetDatum(*ns / 1e6)));
+}
+
+Datum tp_estimate_table_bloat(PG_FUNCTION_ARGS) {
+  ReturnSetInfo* result = Rows(fcinfo);
+  const Oid relation = PG_GETARG_OID(0);
+  PutEstimate(EstimateTable(relation, PG_GETARG_INT32(1)), relation, result);
+  PG_RETURN_VOID();
+}
+
+Datum tp_estimate_index_bloat(PG_FUNCTION_ARGS) {
+  ReturnSetInfo* result = Rows(fcinfo);
+  const Oid index = PG_GETARG_OID(0);
+  PutEstimate(EstimateIndex(index, PG_GETARG_INT32(1)), index, result);
+  PG_RETURN_VOID();
+}
+
+Datum tp_estimate_with_indexes(PG_FUNCTION_ARGS) {
+  ReturnSetInfo* result = Rows(fcinfo);
+  EstimateWithIndexes(PG_GETARG_OID(0), PG_GETARG_INT32(1), PutPart, result);
+  PG_RETURN_VOID();
+}
+
+Datum tp_data_file_size(PG_FUNCTION_ARGS) {
+  const int64 size = DataFileSize(PG_GETARG_OID(0), PG_GETARG_OID(1));
+  if (size < 0) PG_RETURN_NULL();
+  PG_RETURN_INT64(size);
 }

@@ -2,12 +2,12 @@
 
 #include <algorithm>
 
+#include "pg/damage.hpp"
 #include "pg/settings.hpp"
 
 extern "C" {
 #include "common/pg_prng.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/spccache.h"
 }
 
@@ -82,38 +82,6 @@ void ReadAll(Walk* walk) {
   }
 }
 
-bool IsDamage(int sqlstate) noexcept {
-  return sqlstate == ERRCODE_DATA_CORRUPTED || sqlstate == ERRCODE_INDEX_CORRUPTED ||
-         ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
-}
-
-// Until the end (then nullptr) or a page that cannot be read. The subtransaction gives back what
-// the failed read holds.
-ErrorData* ReadToDamage(Walk* walk) {
-  const MemoryContext context = CurrentMemoryContext;
-  const ResourceOwner owner = CurrentResourceOwner;
-  ErrorData* volatile damage = nullptr;
-  BeginInternalSubTransaction(nullptr);
-  MemoryContextSwitchTo(context);
-  PG_TRY();
-  {
-    ReadAll(walk);
-    ReleaseCurrentSubTransaction();
-  }
-  PG_CATCH();
-  {
-    MemoryContextSwitchTo(context);
-    damage = CopyErrorData();
-    if (!IsDamage(damage->sqlerrcode)) PG_RE_THROW();
-    FlushErrorState();
-    RollbackAndReleaseCurrentSubTransaction();
-  }
-  PG_END_TRY();
-  MemoryContextSwitchTo(context);
-  CurrentResourceOwner = owner;
-  return damage;
-}
-
 }  // namespace
 
 PageSample ReadSample(Relation relation, int most, BufferAccessStrategy ring, PageReader* reader) {
@@ -134,7 +102,7 @@ PageSample ReadSample(Relation relation, int most, BufferAccessStrategy ring, Pa
   Choose(walk);
   ErrorData* first = nullptr;
   BlockNumber first_block = InvalidBlockNumber;
-  while (ErrorData* damage = ReadToDamage(walk)) {
+  while (ErrorData* damage = CatchDamage([walk] { ReadAll(walk); })) {
     if (first == nullptr) {
       first = damage;
       first_block = walk->pages[walk->next];

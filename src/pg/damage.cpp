@@ -1,0 +1,48 @@
+#include "pg/damage.hpp"
+
+extern "C" {
+#include "utils/resowner.h"
+}
+
+namespace train_perf {
+
+namespace {
+
+bool IsDamage(int sqlstate) noexcept {
+  return sqlstate == ERRCODE_DATA_CORRUPTED || sqlstate == ERRCODE_INDEX_CORRUPTED ||
+         ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
+}
+
+}  // namespace
+
+ErrorData* damage_internal::Catch(void (*run)(void*), void* argument) {
+  const MemoryContext context = CurrentMemoryContext;
+  const ResourceOwner owner = CurrentResourceOwner;
+  ErrorData* volatile damage = nullptr;
+  BeginInternalSubTransaction(nullptr);
+  MemoryContextSwitchTo(context);
+  PG_TRY();
+  {
+    run(argument);
+    ReleaseCurrentSubTransaction();
+  }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    if (!IsDamage(geterrcode())) PG_RE_THROW();
+    damage = CopyErrorData();
+    FlushErrorState();
+    RollbackAndReleaseCurrentSubTransaction();
+  }
+  PG_END_TRY();
+  MemoryContextSwitchTo(context);
+  CurrentResourceOwner = owner;
+  return damage;
+}
+
+void RaiseDamage(int sqlstate, const char* what) {
+  ereport(ERROR, (errcode(sqlstate), errmsg_internal("%s", what)));
+  pg_unreachable();
+}
+
+}  // namespace train_perf

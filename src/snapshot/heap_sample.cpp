@@ -1,0 +1,224 @@
+#include "snapshot/heap_sample.hpp"
+
+#include <cmath>
+
+#include "core/heap_packing.hpp"
+#include "pg/damage.hpp"
+
+extern "C" {
+#include "access/detoast.h"
+#include "access/heapam.h"
+#include "access/heaptoast.h"
+#include "access/tupdesc_details.h"
+#include "utils/rel.h"
+}
+
+namespace train_perf {
+
+namespace {
+
+// Bytes in TOAST that a tuple refers to.
+struct ToastBytes {
+  uint64 kept;
+  uint64 dropped;  // by columns that are no more
+};
+
+bool HasDroppedColumns(TupleDesc columns) {
+  for (int i = 0; i < columns->natts; ++i)
+    if (TupleDescAttr(columns, i)->attisdropped) return true;
+  return false;
+}
+
+// The length of a column's value, which must lie within the tuple.
+Size ValueSize(Form_pg_attribute column, const char* value, const char* end) {
+  Size size = 0;
+  if (value < end) {
+    if (column->attlen > 0) {
+      size = static_cast<Size>(column->attlen);
+    } else if (column->attlen == -2) {
+      size = strnlen(value, static_cast<Size>(end - value)) + 1;
+    } else if (VARATT_IS_1B(value) || value + VARHDRSZ <= end) {
+      size = VARATT_IS_EXTERNAL(value) && value + VARHDRSZ_EXTERNAL > end ? 0 : VARSIZE_ANY(value);
+    }
+  }
+  if (size == 0 || size > static_cast<Size>(end - value))
+    RaiseDamage(ERRCODE_DATA_CORRUPTED, "a value exceeds its tuple");
+  return size;
+}
+
+// Where a rewrite puts the next value.
+Size Place(Size offset, Form_pg_attribute column, const char* value, Size size) {
+  const bool packed = column->attlen == -1 && VARATT_IS_1B(value);
+  return (packed ? offset : att_align_nominal(offset, column->attalign)) + size;
+}
+
+Size PlaceMissing(Size offset, Form_pg_attribute column, Datum value) {
+  if (column->attlen > 0) return att_align_nominal(offset, column->attalign) + column->attlen;
+  const char* bytes = DatumGetPointer(value);
+  if (column->attlen == -2) return offset + strlen(bytes) + 1;
+  if (column->attstorage != TYPSTORAGE_PLAIN && VARATT_CAN_MAKE_SHORT(bytes))
+    return offset + VARATT_CONVERTED_SHORT_SIZE(bytes);
+  return Place(offset, column, bytes, VARSIZE_ANY(bytes));
+}
+
+void CountToast(const char* value, bool dropped, ToastBytes* toast) {
+  if (!VARATT_IS_EXTERNAL_ONDISK(value)) return;
+  varatt_external pointer;
+  VARATT_EXTERNAL_GET_POINTER(pointer, value);
+  const uint64 bytes = VARATT_EXTERNAL_GET_EXTSIZE(pointer);
+  (dropped ? toast->dropped : toast->kept) += bytes;
+}
+
+// The size of a tuple when it is formed anew: without dropped columns, with the columns that were
+// added after it.
+uint32 SizeFormedAnew(TupleDesc columns, HeapTupleHeader tuple, Size length, ToastBytes* toast) {
+  const int stored = HeapTupleHeaderGetNatts(tuple);
+  const char* start = reinterpret_cast<const char*>(tuple);
+  const char* end = start + length;
+  const char* data = start + tuple->t_hoff;
+  Size from = 0;
+  Size size = 0;
+  bool has_nulls = false;
+  for (int i = 0; i < columns->natts; ++i) {
+    Form_pg_attribute column = TupleDescAttr(columns, i);
+    if (i >= stored) {
+      const AttrMissing* missing = columns->constr != nullptr ? columns->constr->missing : nullptr;
+      if (missing != nullptr && missing[i].am_present)
+        size = PlaceMissing(size, column, missing[i].am_value);
+      else
+        has_nulls = true;
+      continue;
+    }
+    if ((tuple->t_infomask & HEAP_HASNULL) != 0 && att_isnull(i, tuple->t_bits)) {
+      has_nulls = true;
+      continue;
+    }
+    if (data + from >= end) RaiseDamage(ERRCODE_DATA_CORRUPTED, "a value begins behind its tuple");
+    from = att_align_pointer(from, column->attalign, column->attlen, data + from);
+    const char* value = data + from;
+    const Size bytes = ValueSize(column, value, end);
+    from += bytes;
+    if (column->attlen == -1) CountToast(value, column->attisdropped, toast);
+    if (column->attisdropped)
+      has_nulls = true;
+    else
+      size = Place(size, column, value, bytes);
+  }
+  const Size header = SizeofHeapTupleHeader + (has_nulls ? BITMAPLEN(columns->natts) : 0);
+  return static_cast<uint32>(MAXALIGN(header) + size);
+}
+
+class HeapReader final : public PageReader {
+ public:
+  explicit HeapReader(Relation relation)
+      : relation_(relation),
+        columns_(RelationGetDescr(relation)),
+        horizon_(GetOldestNonRemovableTransactionId(relation)),
+        reforms_(HasDroppedColumns(columns_)),
+        packing_(
+            {BLCKSZ - SizeOfPageHeaderData,
+             static_cast<uint32>(RelationGetTargetPageFreeSpace(relation, HEAP_DEFAULT_FILLFACTOR)),
+             MaxHeapTuplesPerPage}) {}
+
+  void Read(Buffer buffer, Page page, BlockNumber block) override {
+    OnPage now = {};
+    const OffsetNumber last = PageGetMaxOffsetNumber(page);
+    if (last > MaxHeapTuplesPerPage) RaiseDamage(ERRCODE_DATA_CORRUPTED, "too many line pointers");
+    for (OffsetNumber number = FirstOffsetNumber; number <= last; ++number) {
+      const ItemId item = PageGetItemId(page, number);
+      if (ItemIdIsDead(item)) {
+        ++now.dead;
+        ++now.dead_pointers;
+      } else if (ItemIdIsNormal(item)) {
+        ReadTuple(buffer, page, item, block, &now);
+      }
+    }
+    Note(now);
+  }
+
+  HeapEstimate Result(const PageSample& sample) const {
+    const double weight = sample.Weight();
+    HeapEstimate estimate = {};
+    estimate.sample = sample;
+    estimate.pages = sample.whole && sample.corrupt == 0
+                         ? static_cast<double>(packing_.WholePages())
+                         : packing_.Pages() * weight;
+    estimate.live = static_cast<double>(live_) * weight;
+    estimate.dead = static_cast<double>(dead_) * weight;
+    estimate.recently_dead = static_cast<double>(recently_dead_) * weight;
+    estimate.rows.live = static_cast<double>(rows_) * weight;
+    estimate.rows.dead = static_cast<double>(dead_pointers_) * weight;
+    const uint64 toast = toast_.kept + toast_.dropped;
+    if (toast > 0)
+      estimate.dropped_share = static_cast<double>(toast_.dropped) / static_cast<double>(toast);
+    return estimate;
+  }
+
+ private:
+  struct OnPage {
+    uint32 live, dead, recently_dead, rows, dead_pointers, kept;
+    ToastBytes toast;
+    uint32 sizes[MaxHeapTuplesPerPage];  // of those that a rewrite keeps
+  };
+
+  void ReadTuple(Buffer buffer, Page page, ItemId item, BlockNumber block, OnPage* now) {
+    if (!IsSane(page, item, SizeofHeapTupleHeader))
+      RaiseDamage(ERRCODE_DATA_CORRUPTED, "a line pointer leads nowhere");
+    HeapTupleData tuple;
+    tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
+    tuple.t_len = ItemIdGetLength(item);
+    tuple.t_tableOid = RelationGetRelid(relation_);
+    ItemPointerSet(&tuple.t_self, block, FirstOffsetNumber);
+    if (tuple.t_data->t_hoff < SizeofHeapTupleHeader || tuple.t_data->t_hoff > tuple.t_len ||
+        HeapTupleHeaderGetNatts(tuple.t_data) > columns_->natts)
+      RaiseDamage(ERRCODE_DATA_CORRUPTED, "a tuple's header is wrong");
+    const bool ends_chain = !HeapTupleHeaderIsHotUpdated(tuple.t_data);
+    switch (HeapTupleSatisfiesVacuum(&tuple, horizon_, buffer)) {
+      case HEAPTUPLE_DEAD:
+        ++now->dead;
+        if (ends_chain && !HeapTupleHeaderIsHeapOnly(tuple.t_data)) ++now->dead_pointers;
+        return;
+      case HEAPTUPLE_RECENTLY_DEAD:
+        ++now->recently_dead;
+        break;
+      case HEAPTUPLE_LIVE:
+      case HEAPTUPLE_INSERT_IN_PROGRESS:
+      case HEAPTUPLE_DELETE_IN_PROGRESS:
+        ++now->live;
+        break;
+    }
+    if (ends_chain) ++now->rows;
+    const bool reform = reforms_ || HeapTupleHeaderGetNatts(tuple.t_data) < columns_->natts;
+    now->sizes[now->kept++] =
+        reform ? SizeFormedAnew(columns_, tuple.t_data, tuple.t_len, &now->toast) : tuple.t_len;
+  }
+
+  void Note(const OnPage& now) {
+    live_ += now.live;
+    dead_ += now.dead;
+    recently_dead_ += now.recently_dead;
+    rows_ += now.rows;
+    dead_pointers_ += now.dead_pointers;
+    toast_.kept += now.toast.kept;
+    toast_.dropped += now.toast.dropped;
+    for (uint32 i = 0; i < now.kept; ++i) packing_.Add(now.sizes[i]);
+  }
+
+  Relation relation_;
+  TupleDesc columns_;
+  TransactionId horizon_;
+  bool reforms_;
+  HeapPacking packing_;
+  uint64 live_ = 0, dead_ = 0, recently_dead_ = 0, rows_ = 0, dead_pointers_ = 0;
+  ToastBytes toast_ = {};
+};
+
+}  // namespace
+
+HeapEstimate EstimateHeap(Relation relation, Sampling sampling) {
+  HeapReader reader(relation);
+  const PageSample sample = ReadSample(relation, sampling.most, sampling.ring, &reader);
+  return reader.Result(sample);
+}
+
+}  // namespace train_perf
