@@ -1,1 +1,139 @@
--- The alerts that snapshots raise and resolve.
+-- The alerts that snapshots raise and resolve: one open alert per object, updated in place.
+
+CREATE TABLE alert_rules (
+  rule text PRIMARY KEY,
+  enabled boolean NOT NULL DEFAULT true,
+  info numeric,
+  warning numeric,
+  error numeric,
+  critical numeric,
+  min_bytes bigint
+);
+SELECT pg_catalog.pg_extension_config_dump('alert_rules', '');
+COMMENT ON TABLE alert_rules IS
+  'Own thresholds of alert rules, which replace those of alert_thresholds() row by row; a severity without '
+  'a threshold is not raised.';
+COMMENT ON COLUMN alert_rules.rule IS 'table_bloat or index_bloat.';
+COMMENT ON COLUMN alert_rules.enabled IS 'false: the rule raises nothing, and its open alerts resolve.';
+COMMENT ON COLUMN alert_rules.warning IS 'Above this value; table_bloat and index_bloat: bloat_ratio in percent.';
+COMMENT ON COLUMN alert_rules.min_bytes IS 'Nothing smaller is worth an alert; NULL: the default. Bloat: bytes wasted.';
+
+CREATE FUNCTION alert_thresholds(OUT rule text, OUT enabled boolean, OUT info numeric, OUT warning numeric,
+                                 OUT error numeric, OUT critical numeric, OUT min_bytes bigint)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT d.rule, coalesce(o.enabled, true),
+         CASE WHEN o.rule IS NULL THEN d.info ELSE o.info END,
+         CASE WHEN o.rule IS NULL THEN d.warning ELSE o.warning END,
+         CASE WHEN o.rule IS NULL THEN d.error ELSE o.error END,
+         CASE WHEN o.rule IS NULL THEN d.critical ELSE o.critical END,
+         coalesce(o.min_bytes, d.min_bytes)
+    FROM (VALUES ('table_bloat'::text, NULL::numeric, 20::numeric, 35::numeric, 50::numeric, 10485760::bigint),
+                 ('index_bloat'::text, NULL::numeric, 20::numeric, 35::numeric, 50::numeric, 10485760::bigint))
+           AS d (rule, info, warning, error, critical, min_bytes)
+    LEFT JOIN alert_rules o ON o.rule = d.rule;
+END;
+COMMENT ON FUNCTION alert_thresholds() IS 'The thresholds in force: the defaults, or what alert_rules says.';
+
+CREATE FUNCTION severity_above(value numeric, info numeric, warning numeric, error numeric, critical numeric)
+RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+  SELECT CASE WHEN severity_above.value > severity_above.critical THEN 'critical'
+              WHEN severity_above.value > severity_above.error THEN 'error'
+              WHEN severity_above.value > severity_above.warning THEN 'warning'
+              WHEN severity_above.value > severity_above.info THEN 'info' END;
+END;
+COMMENT ON FUNCTION severity_above(numeric, numeric, numeric, numeric, numeric) IS
+  'The highest severity whose threshold the value exceeds; NULL if none.';
+
+CREATE FUNCTION resolve_alerts_except(of_type text, of_kind text, still text[], notes text) RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH resolved AS (
+    UPDATE performance_alerts a
+       SET resolved_at = now(), resolution_notes = coalesce(a.resolution_notes, resolve_alerts_except.notes)
+     WHERE a.resolved_at IS NULL AND a.alert_type = resolve_alerts_except.of_type
+       AND starts_with(a.fingerprint, resolve_alerts_except.of_kind)
+       AND a.fingerprint <> ALL (resolve_alerts_except.still)
+    RETURNING 1
+  )
+  SELECT count(*)::integer FROM resolved;
+END;
+COMMENT ON FUNCTION resolve_alerts_except(text, text, text[], text) IS
+  'Resolves the open alerts of a type whose fingerprint begins so, but not those of the list.';
+
+CREATE FUNCTION check_table_bloat_alerts() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH high AS MATERIALIZED (
+    SELECT s.*, quote_ident(s.schemaname) || '.'::text || quote_ident(s.tablename) AS name,
+           severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) AS severity
+      FROM get_bloat_status() s
+      JOIN alert_thresholds() t ON t.rule = 'table_bloat'::text AND t.enabled AND s.bloat_bytes >= t.min_bytes
+     WHERE severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) IS NOT NULL
+  ), raised AS MATERIALIZED (
+    SELECT create_performance_alert(
+             'high_bloat'::text, h.severity,
+             'Table '::text || h.name || ' is '::text || round(h.bloat_ratio)::text || ' % larger than its rows need: '::text
+               || pg_size_pretty(h.bloat_bytes) || ' of '::text || pg_size_pretty(h.actual_size_bytes) || ' are wasted'::text,
+             pg_catalog.jsonb_build_object(
+               'fingerprint'::text, 'high_bloat:table:'::text || h.name, 'schemaname'::text, h.schemaname,
+               'tablename'::text, h.tablename, 'bloat_ratio'::text, h.bloat_ratio, 'bloat_bytes'::text, h.bloat_bytes,
+               'actual_size_bytes'::text, h.actual_size_bytes, 'estimated_size_bytes'::text, h.estimated_size_bytes,
+               'dead_tuples'::text, h.dead_tuples, 'live_tuples'::text, h.live_tuples,
+               'recently_dead_tuples'::text, h.recently_dead_tuples, 'method'::text, h.method,
+               'snapshot_timestamp'::text, h.snapshot_timestamp,
+               'remediation'::text, 'VACUUM (ANALYZE) '::text || h.name || ';'::text))
+      FROM (SELECT * FROM high ORDER BY name) AS h
+  )
+  SELECT n.high
+    FROM (SELECT (SELECT count(*)::integer FROM high) AS high, (SELECT count(*) FROM raised) AS raised) AS n
+   CROSS JOIN LATERAL resolve_alerts_except(
+     'high_bloat'::text, 'high_bloat:table:'::text,
+     coalesce((SELECT array_agg('high_bloat:table:'::text || h.name) FROM high h), '{}'::text[]),
+     'The table is gone or below the threshold.'::text) AS r (resolved)
+   WHERE n.raised >= 0::bigint;
+END;
+COMMENT ON FUNCTION check_table_bloat_alerts() IS
+  'Raises, updates and resolves the high_bloat alerts of tables by the latest snapshot of each, as '
+  'alert_thresholds() says. Returns how many tables are above a threshold now.';
+
+CREATE FUNCTION check_index_bloat_alerts() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH high AS MATERIALIZED (
+    SELECT s.*, quote_ident(s.schemaname) || '.'::text || quote_ident(s.indexname) AS name,
+           severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) AS severity
+      FROM index_bloat_status() s
+      JOIN alert_thresholds() t ON t.rule = 'index_bloat'::text AND t.enabled AND s.bloat_bytes >= t.min_bytes
+     WHERE severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) IS NOT NULL
+  ), raised AS MATERIALIZED (
+    SELECT create_performance_alert(
+             'high_bloat'::text, h.severity,
+             'Index '::text || h.name || ' is '::text || round(h.bloat_ratio)::text || ' % larger than after a rebuild: '::text
+               || pg_size_pretty(h.bloat_bytes) || ' of '::text || pg_size_pretty(h.actual_size_bytes) || ' are wasted'::text,
+             pg_catalog.jsonb_build_object(
+               'fingerprint'::text, 'high_bloat:index:'::text || h.name, 'schemaname'::text, h.schemaname,
+               'tablename'::text, h.tablename, 'indexname'::text, h.indexname,
+               'access_method'::text, h.access_method, 'bloat_ratio'::text, h.bloat_ratio,
+               'bloat_bytes'::text, h.bloat_bytes, 'actual_size_bytes'::text, h.actual_size_bytes,
+               'estimated_size_bytes'::text, h.estimated_size_bytes, 'method'::text, h.method,
+               'snapshot_timestamp'::text, h.snapshot_timestamp,
+               'remediation'::text, 'REINDEX INDEX '::text
+                 || CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_index i
+                                       WHERE i.indexrelid = h.indexrelid AND i.indisexclusion)
+                         THEN ''::text ELSE 'CONCURRENTLY '::text END || h.name || ';'::text))
+      FROM (SELECT * FROM high ORDER BY name) AS h
+  )
+  SELECT n.high
+    FROM (SELECT (SELECT count(*)::integer FROM high) AS high, (SELECT count(*) FROM raised) AS raised) AS n
+   CROSS JOIN LATERAL resolve_alerts_except(
+     'high_bloat'::text, 'high_bloat:index:'::text,
+     coalesce((SELECT array_agg('high_bloat:index:'::text || h.name) FROM high h), '{}'::text[]),
+     'The index is gone or below the threshold.'::text) AS r (resolved)
+   WHERE n.raised >= 0::bigint;
+END;
+COMMENT ON FUNCTION check_index_bloat_alerts() IS
+  'As check_table_bloat_alerts(), for indexes.';

@@ -12,7 +12,7 @@
 #include "pg/boundary.hpp"
 #include "pg/settings.hpp"
 #include "snapshot/estimate.hpp"
-#include "snapshot/file_size.hpp"
+#include "snapshot/relation_files.hpp"
 #include "worker/roster.hpp"
 
 using namespace train_perf;
@@ -37,7 +37,7 @@ TRAIN_PERF_FUNCTION(tp_latency_quantile);
 TRAIN_PERF_FUNCTION(tp_estimate_table_bloat);
 TRAIN_PERF_FUNCTION(tp_estimate_index_bloat);
 TRAIN_PERF_FUNCTION(tp_estimate_with_indexes);
-TRAIN_PERF_FUNCTION(tp_data_file_size);
+TRAIN_PERF_FUNCTION(tp_relation_bytes);
 }
 
 namespace {
@@ -291,8 +291,8 @@ Datum tp_estimate_with_indexes(PG_FUNCTION_ARGS) {
   PG_RETURN_VOID();
 }
 
-Datum tp_data_file_size(PG_FUNCTION_ARGS) {
-  const int64 size = DataFileSize(PG_GETARG_OID(0), PG_GETARG_OID(1));
-  if (size < 0) PG_RETURN_NULL();
-  PG_RETURN_INT64(size);
+Datum tp_relation_bytes(PG_FUNCTION_ARGS) {
+  const std::optional<int64> bytes = MainForkBytes(PG_GETARG_OID(0));
+  if (!bytes) PG_RETURN_NULL();
+  PG_RETURN_INT64(*bytes);
 }

@@ -1,4 +1,4 @@
--- Which tables snapshots are taken of.
+-- Which tables snapshots are taken of, and what all snapshots share.
 
 CREATE FUNCTION snapshot_patterns(setting text, initial text) RETURNS text[]
 LANGUAGE plpgsql STABLE
@@ -50,3 +50,52 @@ END;
 COMMENT ON FUNCTION snapshot_tables() IS
   'The tables and materialized views that snapshots are taken of: those of users, as '
   'train_perf.snapshot_include and train_perf.snapshot_exclude say, but not our own.';
+
+CREATE FUNCTION snapshot_indexes(OUT indexrelid oid, OUT relid oid, OUT schemaname text, OUT tablename text,
+                                 OUT indexname text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT i.indexrelid, t.relid, t.schemaname, t.tablename, c.relname::text
+    FROM snapshot_tables() t
+    JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
+    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid AND c.relkind = 'i'::"char";
+END;
+COMMENT ON FUNCTION snapshot_indexes() IS
+  'The indexes of snapshot_tables(), also invalid ones and those being built.';
+
+CREATE FUNCTION relation_bytes(relation oid) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_relation_bytes';
+COMMENT ON FUNCTION relation_bytes(oid) IS
+  'pg_relation_size() that takes no lock, so that it never waits for one; NULL if there is no such relation.';
+
+CREATE FUNCTION require_primary(what text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION USING ERRCODE = '25006',
+      MESSAGE = format('%s cannot run on a standby: it writes', what),
+      HINT = 'Run it on the primary. Its rows come to the standbys by replication.';
+  END IF;
+END
+$$;
+COMMENT ON FUNCTION require_primary(text) IS '25006 on a standby.';
+
+CREATE FUNCTION try_snapshot_lock(snapshots regclass) RETURNS boolean
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  IF pg_try_advisory_xact_lock('pg_class'::regclass::oid::integer, snapshots::oid::integer) THEN
+    RETURN true;
+  END IF;
+  RAISE NOTICE USING
+    MESSAGE = format('nothing is written to %s: another session is taking the snapshot', snapshots);
+  RETURN false;
+END
+$$;
+COMMENT ON FUNCTION try_snapshot_lock(regclass) IS
+  'Whether this transaction is the one to take a snapshot for the table; it never waits. If not, a NOTICE '
+  'says so.';

@@ -31,8 +31,25 @@ COMMENT ON FUNCTION estimate_with_indexes(oid, integer) IS
   'A row for a table and one for each of its indexes; `skipped` tells why one has no estimate: locked, '
   'gone, unlogged (on a standby), damaged. Checks no rights.';
 
-CREATE FUNCTION data_file_size(reltablespace oid, relfilenode oid) RETURNS bigint
-LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_data_file_size';
-COMMENT ON FUNCTION data_file_size(oid, oid) IS
-  'Bytes of the main fork of a relation of this database, by what pg_class says of it; without a lock, '
-  'where pg_relation_size() would wait. NULL if there is no such file.';
+CREATE FUNCTION calculate_index_bloat()
+RETURNS TABLE (schemaname text, tablename text, indexname text, bloat_ratio numeric, bloat_mb numeric,
+               access_method text, actual_size_bytes bigint, estimated_size_bytes bigint, method text,
+               sampled_pages integer)
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT t.schemaname, t.tablename, c.relname::text,
+         CASE WHEN e.estimated_size_bytes = 0::bigint THEN 0::numeric
+              ELSE round((e.actual_size_bytes - e.estimated_size_bytes)::numeric
+                         / e.estimated_size_bytes::numeric * 100::numeric, 2) END,
+         round((e.actual_size_bytes - e.estimated_size_bytes)::numeric / 1048576::numeric, 2),
+         m.amname::text, e.actual_size_bytes, e.estimated_size_bytes, e.method, e.sampled_pages
+    FROM snapshot_tables() t
+   CROSS JOIN LATERAL estimate_with_indexes(t.relid, 1000) e
+    JOIN pg_catalog.pg_class c ON c.oid = e.relid
+    JOIN pg_catalog.pg_am m ON m.oid = c.relam
+   WHERE e.relid <> t.relid AND e.skipped IS NULL
+   ORDER BY e.actual_size_bytes - e.estimated_size_bytes DESC, t.schemaname, c.relname;
+END;
+COMMENT ON FUNCTION calculate_index_bloat() IS
+  'The bloat of every index now, from samples; the most bytes to win first. Locked ones are left out.';

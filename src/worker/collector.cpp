@@ -49,11 +49,19 @@ struct Job {
 };
 Job write_log{"collect_events", false, 0, 0, 0};
 Job write_history{"collect_statistics", false, 0, 0, 0};
-Job log_upkeep{"maintain_log_partitions", false, 0, 0, 0};
-Job history_upkeep{"maintain_history_partitions", false, 0, 0, 0};
-Job roll_up{"roll_up_history", true, 0, 0, 0};
-Job compaction{"compact_history", true, 0, 0, 0};
-Job snapshot{"take_hourly_snapshot", true, 0, 0, 0};
+// Partitions, without which new rows pile up in the default one.
+Job upkeep[] = {{"maintain_log_partitions", false, 0, 0, 0},
+                {"maintain_history_partitions", false, 0, 0, 0},
+                {"maintain_bloat_partitions", true, 0, 0, 0},
+                {"maintain_index_usage_partitions", true, 0, 0, 0}};
+// What can wait; each function knows whether there is something to do.
+Job chores[] = {{"roll_up_history", true, 0, 0, 0},
+                {"compact_history", true, 0, 0, 0},
+                {"roll_up_index_usage", true, 0, 0, 0},
+                {"take_hourly_snapshot", true, 0, 0, 0},
+                {"take_due_index_usage_snapshot", true, 0, 0, 0},
+                {"continue_bloat_snapshot", true, 0, 0, 0},
+                {"check_due_snapshot_alerts", true, 0, 0, 0}};
 
 // The extension's owner and schema; false if it is not here (any more), or not in a place for it.
 bool FindExtension() {
@@ -197,13 +205,17 @@ bool WriteHistory() {
   return true;
 }
 
+// How long until it may have something to do again.
+int64 PauseUs() noexcept {
+  return Min(kUpkeepUs, static_cast<int64>(settings::snapshot_interval_s) * USECS_PER_SEC / 6);
+}
+
 // Partition by partition, each in a transaction of its own: no lock is held while another is waited
 // for.
 bool KeepUp(Job* job) {
   int32 changed = 1;
   while (changed > 0 && !ShutdownRequestPending) changed = Try(job);
   if (changed == 0) Postpone(job, kUpkeepUs);
-  roster->SetUpkeepDue(database, Min(log_upkeep.due, history_upkeep.due));
   return changed >= 0;
 }
 
@@ -218,8 +230,22 @@ bool WorkOff(Job* job) {
   do {
     changed = Try(job);
   } while (changed > 0 && HasTime());
-  if (changed == 0) Postpone(job, kUpkeepUs);
+  if (changed == 0) Postpone(job, PauseUs());
   return changed >= 0;
+}
+
+template <size_t kCount>
+bool DoDue(Job (&jobs)[kCount], bool (*work)(Job*)) {
+  for (Job& job : jobs)
+    if (IsDue(job) && !ShutdownRequestPending && !work(&job)) return false;
+  return true;
+}
+
+void NoteSchedule() {
+  TimestampTz next = DT_NOEND;
+  for (const Job& job : upkeep) next = Min(next, job.due);
+  for (const Job& job : chores) next = Min(next, job.due);
+  roster->SetUpkeepDue(database, next);
 }
 
 // --- The worker -------------------------------------------------------------------------------
@@ -263,11 +289,10 @@ bool Work(bool stopping) {
   if (roster->IsRestoring(database)) return true;
   if ((IsDue(write_log) || stopping) && !WriteLog()) return false;
   if ((IsDue(write_history) || stopping) && !WriteHistory()) return false;
-  if (IsDue(log_upkeep) && !stopping && !KeepUp(&log_upkeep)) return false;
-  if (IsDue(history_upkeep) && !stopping && !KeepUp(&history_upkeep)) return false;
-  if (IsDue(roll_up) && !stopping && !WorkOff(&roll_up)) return false;
-  if (IsDue(compaction) && !stopping && !WorkOff(&compaction)) return false;
-  return !IsDue(snapshot) || stopping || WorkOff(&snapshot);
+  if (stopping) return true;
+  const bool succeeded = DoDue(upkeep, KeepUp) && DoDue(chores, WorkOff);
+  NoteSchedule();
+  return succeeded;
 }
 
 // The extension is here, or this process leaves.
@@ -284,8 +309,8 @@ void Look() {
 void TakeUpSchedule() {
   write_history.due = events->HistorySince(database) +
                       static_cast<int64>(settings::history_interval_s) * USECS_PER_SEC;
-  log_upkeep.due = history_upkeep.due = roll_up.due = compaction.due = snapshot.due =
-      roster->UpkeepDue(database);
+  for (Job& job : upkeep) job.due = roster->UpkeepDue(database);
+  for (Job& job : chores) job.due = roster->UpkeepDue(database);
 }
 
 // Ends a running job too: whoever asks may not be able to wait for it.
@@ -306,7 +331,7 @@ void HandleSignals() {
   if (!ConfigReloadPending) return;
   ConfigReloadPending = false;
   ProcessConfigFile(PGC_SIGHUP);
-  log_upkeep.due = history_upkeep.due = 0;  // the retention may have changed
+  for (Job& job : upkeep) job.due = 0;  // the retention may have changed
 }
 
 }  // namespace
