@@ -78,6 +78,8 @@ GRANT EXECUTE ON FUNCTION grant_access(regrole, text), revoke_access(regrole) TO
 -- Everybody may look at query_stats; it masks what is not theirs.
 GRANT SELECT ON query_stats TO PUBLIC;
 GRANT EXECUTE ON FUNCTION query_stats() TO PUBLIC;
+-- These check who asks.
+GRANT EXECUTE ON FUNCTION estimate_table_bloat(regclass, integer), estimate_index_bloat(regclass, integer) TO PUBLIC;
 
 DO $$
 BEGIN

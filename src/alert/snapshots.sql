@@ -137,3 +137,18 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION check_index_bloat_alerts() IS
   'As check_table_bloat_alerts(), for indexes.';
+
+CREATE FUNCTION check_due_snapshot_alerts() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH due AS MATERIALIZED (
+    UPDATE bloat_snapshot_run SET alerts_checked_at = clock_timestamp()
+     WHERE finished_at > coalesce(alerts_checked_at, '-infinity'::timestamptz)
+    RETURNING 1
+  ), checked AS MATERIALIZED (
+    SELECT check_table_bloat_alerts(), check_index_bloat_alerts() FROM due
+  )
+  SELECT count(*)::integer FROM checked;
+END;
+COMMENT ON FUNCTION check_due_snapshot_alerts() IS
+  'Every alert that follows from snapshots, once after each snapshot of bloat; the collector''s work.';

@@ -22,7 +22,10 @@ BEGIN
    WHERE n.nspname = target
      AND c.relname IN ('query_performance_logs', 'query_performance_logs_default', 'performance_alerts',
                        'query_stats', 'query_stats_history', 'query_stats_history_default',
-                       'query_texts', 'query_stats_snapshot', 'query_stats_baseline', 'access_levels');
+                       'query_texts', 'query_stats_snapshot', 'query_stats_baseline', 'access_levels',
+                       'table_bloat_snapshots', 'table_bloat_snapshots_default', 'index_bloat_snapshots',
+                       'index_bloat_snapshots_default', 'bloat_snapshot_run', 'alert_rules',
+                       'index_usage_snapshots', 'index_usage_snapshots_default');
   IF clashes IS NOT NULL THEN
     RAISE EXCEPTION USING
       ERRCODE = '42P07',
