@@ -103,10 +103,12 @@ uint64_t BtreeBuild::WholeLeafPages(double live) const noexcept {
 }
 
 double BtreeBuild::InnerPages(double leaf_pages, double pivot_bytes) const noexcept {
-  // As leaf pages: when a page is full its last tuple moves on to the next one.
-  const double room = shape_.page_bytes - 2 * kLinePointer;
+  // As on leaf pages the last tuple of a full one moves on to the next; the first has no key.
+  constexpr double kFirst = 8 + kLinePointer;
+  const double room = shape_.page_bytes - 2 * kLinePointer - kFirst;
   const double free = std::max(static_cast<double>(shape_.inner_free), pivot_bytes);
-  const double children = std::max(std::floor((room - free) / (pivot_bytes + kLinePointer)), 2.0);
+  const double children =
+      std::max(1.0 + std::floor((room - free) / (pivot_bytes + kLinePointer)), 2.0);
   double pages = 0.0;
   for (double level = leaf_pages; level > 1.0;) {
     level = std::ceil(level / children);

@@ -17,7 +17,7 @@ namespace train_perf {
 
 namespace {
 
-// Bytes in TOAST that a tuple refers to.
+// Bytes of pages in TOAST that a tuple refers to.
 struct ToastBytes {
   uint64 kept;
   uint64 dropped;  // by columns that are no more
@@ -61,11 +61,20 @@ Size PlaceMissing(Size offset, Form_pg_attribute column, Datum value) {
   return Place(offset, column, bytes, VARSIZE_ANY(bytes));
 }
 
+// In chunks, of which EXTERN_TUPLES_PER_PAGE fill a page; the rest is one of its own.
+uint64 RoomInToast(uint64 bytes) {
+  constexpr uint64 kOverhead =
+      MAXALIGN(SizeofHeapTupleHeader) + sizeof(Oid) + sizeof(int32) + VARHDRSZ;
+  const uint64 rest = bytes % TOAST_MAX_CHUNK_SIZE;
+  return bytes / TOAST_MAX_CHUNK_SIZE * ((BLCKSZ - SizeOfPageHeaderData) / EXTERN_TUPLES_PER_PAGE) +
+         (rest > 0 ? MAXALIGN(kOverhead + rest) + sizeof(ItemIdData) : 0);
+}
+
 void CountToast(const char* value, bool dropped, ToastBytes* toast) {
   if (!VARATT_IS_EXTERNAL_ONDISK(value)) return;
   varatt_external pointer;
   VARATT_EXTERNAL_GET_POINTER(pointer, value);
-  const uint64 bytes = VARATT_EXTERNAL_GET_EXTSIZE(pointer);
+  const uint64 bytes = RoomInToast(VARATT_EXTERNAL_GET_EXTSIZE(pointer));
   (dropped ? toast->dropped : toast->kept) += bytes;
 }
 

@@ -59,7 +59,7 @@ TEST(BtreeBuildTest, WideSeparatorsMakeManyInnerPages) {
   const BtreeBuild build(ShapeWith(false));
   EXPECT_EQ(build.InnerPages(1, 16), 0);
   EXPECT_EQ(build.InnerPages(200, 16), 1);
-  EXPECT_EQ(build.InnerPages(600, 912), 100 + 17 + 3 + 1);
+  EXPECT_EQ(build.InnerPages(429, 904), 62 + 9 + 2 + 1);
 }
 
 }  // namespace
