@@ -29,6 +29,14 @@ SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
  WHERE a.attrelid = 'query_stats_history'::regclass AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum;
 
+SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
+       CASE WHEN a.attnotnull THEN 'not null' END AS required,
+       pg_get_expr(d.adbin, d.adrelid) AS "default"
+  FROM pg_attribute a
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+ WHERE a.attrelid = 'index_usage_snapshots'::regclass AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attnum;
+
 SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type
   FROM pg_attribute a
  WHERE a.attrelid = 'query_stats'::regclass AND a.attnum > 0 AND NOT a.attisdropped
@@ -38,7 +46,7 @@ SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type
 SELECT conrelid::regclass AS table, contype AS kind, pg_get_constraintdef(oid) AS definition
   FROM pg_constraint
  WHERE conrelid IN ('query_performance_logs'::regclass, 'performance_alerts'::regclass,
-                    'query_stats_history'::regclass)
+                    'query_stats_history'::regclass, 'index_usage_snapshots'::regclass)
    AND contype <> 'n'
  ORDER BY conrelid::regclass::text, contype, definition;
 
@@ -46,7 +54,8 @@ SELECT conrelid::regclass AS table, contype AS kind, pg_get_constraintdef(oid) A
 SELECT p.partrelid::regclass AS table, pg_get_partkeydef(p.partrelid) AS by,
        p.partdefid::regclass AS default_partition
   FROM pg_partitioned_table p
- WHERE p.partrelid IN ('query_performance_logs'::regclass, 'query_stats_history'::regclass)
+ WHERE p.partrelid IN ('query_performance_logs'::regclass, 'query_stats_history'::regclass,
+                       'index_usage_snapshots'::regclass)
  ORDER BY p.partrelid::regclass::text;
 
 -- One open alert per fingerprint.
@@ -62,7 +71,9 @@ SELECT p.proname AS function, pg_get_function_arguments(p.oid) AS arguments,
                      'query_stats_reset', 'capture_status', 'capture_query_stats_snapshot', 'create_performance_alert',
                      'resolve_performance_alert', 'grant_access', 'revoke_access',
                      'link_user_profiles', 'unlink_user_profiles', 'normalize_query', 'query_hash',
-                     'latency_histogram', 'latency_quantile_ms', 'merge_latency')
+                     'latency_histogram', 'latency_quantile_ms', 'merge_latency',
+                     'capture_index_usage_snapshot', 'detect_unused_indexes', 'get_index_trends',
+                     'check_unused_index_alerts')
  ORDER BY 1, 2;
 
 -- As PostgREST calls them: by name, with what the caller has.

@@ -138,6 +138,44 @@ END;
 COMMENT ON FUNCTION check_index_bloat_alerts() IS
   'As check_table_bloat_alerts(), for indexes.';
 
+-- Unused indexes.
+
+CREATE FUNCTION check_unused_index_alerts() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH judged AS MATERIALIZED (
+    SELECT j.*, unused_days(j.last_used, j.observed) AS days, pg_catalog.format('%I.%I.%I'::text, j.schemaname, j.tablename, j.indexname) AS path
+      FROM judge_index_usage(30) j
+  ), raised AS MATERIALIZED (
+    SELECT create_performance_alert('unused_index'::text, 'warning'::text,
+             pg_catalog.format('Index %s was not used in %s days: %s'::text, j.path, j.days, pg_size_pretty(j.index_size_bytes)),
+             pg_catalog.jsonb_build_object(
+               'fingerprint', 'unused_index:'::text || j.path, 'schemaname', j.schemaname,
+               'tablename', j.tablename, 'indexname', j.indexname,
+               'index_size_bytes', j.index_size_bytes, 'idx_scan', j.idx_scan,
+               'days_since_last_scan', j.days,
+               'remediation', pg_catalog.format('DROP INDEX CONCURRENTLY %I.%I;'::text, j.schemaname, j.indexname)))
+      FROM judged j
+     WHERE j.verdict = 'unused'
+  ), settled AS MATERIALIZED (
+    SELECT resolve_performance_alert(a.id,
+             CASE WHEN j.verdict = 'used' THEN 'The index is used again.'
+                  WHEN i.indexrelid IS NULL THEN 'The index is gone.'
+                  ELSE 'The index does not count as unused any more.' END)
+      FROM performance_alerts a
+      LEFT JOIN judged j ON a.fingerprint = 'unused_index:'::text || j.path
+      LEFT JOIN snapshot_indexes() i
+        ON a.fingerprint = pg_catalog.format('unused_index:%I.%I.%I'::text, i.schemaname, i.tablename, i.indexname)
+     WHERE a.resolved_at IS NULL AND a.alert_type = 'unused_index'
+       AND starts_with(a.fingerprint, 'unused_index:'::text)
+       AND (j.verdict = 'used' OR j.verdict IS NULL)
+  )
+  SELECT (count(*) + 0 * (SELECT count(*) FROM settled))::integer FROM raised;
+END;
+COMMENT ON FUNCTION check_unused_index_alerts() IS
+  'Keeps one open alert for each index that detect_unused_indexes() finds, and resolves those of others, but '
+  'not while too little is observed to tell. Returns how many unused indexes there are.';
+
 CREATE FUNCTION check_due_snapshot_alerts() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -146,7 +184,7 @@ BEGIN ATOMIC
      WHERE finished_at > coalesce(alerts_checked_at, '-infinity'::timestamptz)
     RETURNING 1
   ), checked AS MATERIALIZED (
-    SELECT check_table_bloat_alerts(), check_index_bloat_alerts() FROM due
+    SELECT check_table_bloat_alerts(), check_index_bloat_alerts(), check_unused_index_alerts() FROM due
   )
   SELECT count(*)::integer FROM checked;
 END;

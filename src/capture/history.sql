@@ -296,11 +296,12 @@ COMMENT ON FUNCTION compact_history() IS
   'Makes one partition of query_stats_history compact after rolling up; the collector''s work, repeated '
   'until it returns 0.';
 
--- Partitions of one day each.
+-- Partitions of one day or month each.
 
 CREATE FUNCTION maintain_partitions_of(parent regclass, keep interval,
                                        at timestamptz DEFAULT clock_timestamp(),
-                                       most integer DEFAULT NULL)
+                                       most integer DEFAULT NULL,
+                                       unit text DEFAULT 'day')
 RETURNS integer
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -316,9 +317,11 @@ DECLARE
   columns text;
   expired boolean;
   moves boolean;
-  days timestamptz[];
+  width interval := ('1 ' || unit)::interval;
+  oldest timestamptz := date_trunc(unit, at - keep);
+  starts timestamptz[];
   outdated text[];
-  day timestamptz;
+  start timestamptz;
   part_id text;
   grantee text;
   changed integer := 0;
@@ -336,21 +339,21 @@ BEGIN
 
   -- What is to be done, before any lock that writers would wait for.
   EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < $1)', spare, key)
-    INTO expired USING date_trunc('day', at - keep);
+    INTO expired USING oldest;
   EXECUTE format(
-    'SELECT array_agg(d ORDER BY d) FROM (SELECT date_trunc(''day'', $1) UNION '
-    'SELECT date_trunc(''day'', $1) + interval ''1 day'' UNION '
-    'SELECT date_trunc(''day'', %I) FROM %s WHERE %I >= $2 AND %I < $1 + interval ''2 days'') AS days (d) '
-    'WHERE to_regclass(format(''%%I.%%I'', $3, $4 || ''_p'' || to_char(d, ''YYYYMMDD''))) IS NULL',
+    'SELECT array_agg(s ORDER BY s) FROM (SELECT date_trunc($6, $1) UNION '
+    'SELECT date_trunc($6, $1) + $5 UNION '
+    'SELECT date_trunc($6, %I) FROM %s WHERE %I >= $2 AND %I < $1 + 2 * $5) AS starts (s) '
+    'WHERE to_regclass(format(''%%I.%%I'', $3, $4 || ''_p'' || to_char(s, ''YYYYMMDD''))) IS NULL',
     key, spare, key, key)
-    INTO days USING at, date_trunc('day', at - keep), table_schema, table_name;
+    INTO starts USING at, oldest, table_schema, table_name, width, unit;
   SELECT array_agg(format('%I.%I', table_schema, c.relname) ORDER BY c.relname) INTO outdated
     FROM pg_inherits i
     JOIN pg_class c ON c.oid = i.inhrelid
    WHERE i.inhparent = parent
      AND c.relname ~ '_p\d{8}$'
-     AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= at - keep;
-  IF NOT expired AND days IS NULL AND outdated IS NULL THEN RETURN 0; END IF;
+     AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + width <= at - keep;
+  IF NOT expired AND starts IS NULL AND outdated IS NULL THEN RETURN 0; END IF;
 
   -- Before the default partition: whoever planned with the old partitions would wait there, and then an
   -- INSERT would find its row in the wrong place and a SELECT would miss the rows that have moved.
@@ -358,16 +361,16 @@ BEGIN
   EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', parent,
                  CASE WHEN moves THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
   IF expired THEN
-    EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING date_trunc('day', at - keep);
+    EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING oldest;
   END IF;
 
-  FOREACH day IN ARRAY coalesce(days, '{}') LOOP
+  FOREACH start IN ARRAY coalesce(starts, '{}') LOOP
     EXIT WHEN changed >= most;
-    part_id := format('%I.%I', table_schema, table_name || '_p' || to_char(day, 'YYYYMMDD'));
+    part_id := format('%I.%I', table_schema, table_name || '_p' || to_char(start, 'YYYYMMDD'));
     EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING COMMENTS)',
                    part_id, parent);
-    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT of_its_day CHECK (%I >= %L AND %I < %L)',
-                   part_id, key, day, key, day + interval '1 day');
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT of_its_time CHECK (%I >= %L AND %I < %L)',
+                   part_id, key, start, key, start + width);
     FOR grantee IN  -- what default privileges gave
       SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
         FROM pg_class c, aclexplode(c.relacl) a
@@ -381,10 +384,10 @@ BEGIN
     EXECUTE format('WITH moved AS (DELETE FROM %s WHERE %I >= $1 AND %I < $2 RETURNING %s) '
                    'INSERT INTO %s (%s) SELECT %s FROM moved',
                    spare, key, key, columns, part_id, columns, columns)
-      USING day, day + interval '1 day';
+      USING start, start + width;
     EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
-                   parent, part_id, day, day + interval '1 day');
-    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT of_its_day', part_id);
+                   parent, part_id, start, start + width);
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT of_its_time', part_id);
     changed := changed + 1;
   END LOOP;
 
@@ -396,10 +399,10 @@ BEGIN
   RETURN changed;
 END
 $$;
-COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz, integer) IS
-  'Makes the partitions of today, tomorrow and of days with rows in the default partition, and drops '
-  'those older than `keep`; at most `most` of both. Waits 100 ms for a lock. Returns how many it made '
-  'or dropped.';
+COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz, integer, text) IS
+  'Makes the partitions of today, tomorrow and of days with rows in the default partition (or of months, '
+  'if the unit is that), and drops those older than `keep`; at most `most` of both. Waits 100 ms for a '
+  'lock. Returns how many it made or dropped.';
 
 CREATE FUNCTION maintain_log_partitions() RETURNS integer
 LANGUAGE sql VOLATILE

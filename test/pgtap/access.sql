@@ -43,12 +43,25 @@ CREATE TEMP VIEW reading AS
          ('latency_quantile_ms(bytea,double precision)', 'EXECUTE'), ('merge_latency(bytea)', 'EXECUTE'),
          ('get_query_stats(timestamp with time zone,timestamp with time zone)', 'EXECUTE'),
          ('get_slow_queries(integer,integer)', 'EXECUTE'), ('severity_rank(text)', 'EXECUTE'),
-         ('slow_query_severity(numeric)', 'EXECUTE'), ('max_duration_in(jsonb)', 'EXECUTE');
+         ('slow_query_severity(numeric)', 'EXECUTE'), ('max_duration_in(jsonb)', 'EXECUTE'),
+         ('index_usage_snapshots', 'SELECT'), ('index_usage_capture', 'SELECT'),
+         ('snapshot_patterns(text,text)', 'EXECUTE'), ('snapshot_tables()', 'EXECUTE'),
+         ('snapshot_indexes()', 'EXECUTE'), ('relation_bytes(oid)', 'EXECUTE'),
+         ('index_definitions', 'SELECT'), ('is_renamed_index(oid,oid,text,text,bigint)', 'EXECUTE'),
+         ('index_usage_history(oid,oid,text,text,text,timestamp with time zone)', 'EXECUTE'),
+         ('index_usage_intervals(oid,oid,text,text,text,bigint,timestamp with time zone,boolean,boolean)', 'EXECUTE'),
+         ('statistics_started_anew()', 'EXECUTE'), ('foreign_key_supports()', 'EXECUTE'),
+         ('judge_index_usage(integer)', 'EXECUTE'),
+         ('unused_days(timestamp with time zone,interval)', 'EXECUTE'),
+         ('note_observation(bigint,bigint,interval,integer)', 'EXECUTE'),
+         ('check_days(integer,text)', 'EXECUTE'), ('detect_unused_indexes(integer)', 'EXECUTE'),
+         ('table_named(text)', 'EXECUTE'), ('get_index_trends(text,integer)', 'EXECUTE');
 CREATE TEMP VIEW operating AS
   TABLE reading
   UNION
   VALUES ('query_performance_logs', 'INSERT'), ('performance_alerts', 'INSERT'),
          ('performance_alerts', 'UPDATE'), ('capture_query_stats_snapshot()', 'EXECUTE'),
+         ('capture_index_usage_snapshot()', 'EXECUTE'), ('check_unused_index_alerts()', 'EXECUTE'),
          ('log_query_performance(text,integer,uuid,text,jsonb,text,text)', 'EXECUTE'),
          ('raise_slow_query_alert(text,text,numeric,bigint,text,timestamp with time zone)', 'EXECUTE'),
          ('create_performance_alert(text,text,text,jsonb)', 'EXECUTE'),
