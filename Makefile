@@ -8,7 +8,7 @@ OBJS = $(SOURCES:.cpp=.o)
 
 # The install script is these parts, one after the other.
 SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.sql src/capture/snapshot.sql \
-	src/snapshot/coverage.sql src/snapshot/estimate.sql src/snapshot/bloat.sql src/snapshot/usage.sql \
+	src/snapshot/coverage.sql src/snapshot/foreign_keys.sql src/snapshot/estimate.sql src/snapshot/bloat.sql src/snapshot/usage.sql \
 	src/capture/status.sql src/snapshot/findings.sql src/alert/alert.sql src/alert/snapshots.sql \
 	src/access/access.sql src/access/lockdown.sql
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql

@@ -55,7 +55,6 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION',
    'index_usage_intervals(oid, oid, text, text, text, bigint, timestamptz, boolean, boolean)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'statistics_started_anew()'::regprocedure::oid),
-  ('read', 'EXECUTE', 'FUNCTION', 'foreign_key_supports()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'judge_index_usage(integer)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'unused_days(timestamptz, interval)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'note_observation(bigint, bigint, interval, integer)'::regprocedure::oid),
@@ -63,6 +62,22 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'detect_unused_indexes(integer)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'table_named(text)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'get_index_trends(text, integer)'::regprocedure::oid),
+  ('read', 'SELECT', 'TABLE', 'index_findings'::regclass::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'snapshot_patterns(text, text)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'snapshot_relations("char"[])'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'unlocked_index_definition(oid)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'is_invalid_now(oid)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'index_totals(oid)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'comparable_tree(text)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'quoted_columns(oid, smallint[])'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'kept_indexes()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'redundant_indexes()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'foreign_key_indexes()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'unindexed_foreign_keys()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'invalid_indexes()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'is_leftover(oid)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'unused_index_candidates()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'unused_indexes(integer)'::regprocedure::oid),
   ('operate', 'INSERT', 'TABLE', 'query_performance_logs'::regclass::oid),
   ('operate', 'INSERT, UPDATE', 'TABLE', 'performance_alerts'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'capture_query_stats_snapshot()'::regprocedure::oid),
@@ -75,7 +90,8 @@ SELECT * FROM (VALUES
   ('operate', 'EXECUTE', 'FUNCTION',
    'create_performance_alert(text, text, text, jsonb)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION',
-   'resolve_performance_alert(uuid, text, uuid)'::regprocedure::oid)
+   'resolve_performance_alert(uuid, text, uuid)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'check_invalid_index_alerts()'::regprocedure::oid)
 ) AS rules (level, privileges, kind, object);
 COMMENT ON VIEW access_levels IS
   'What the levels of grant_access give: read, and what operate gives on top of it.';

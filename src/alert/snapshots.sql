@@ -176,6 +176,35 @@ COMMENT ON FUNCTION check_unused_index_alerts() IS
   'Keeps one open alert for each index that detect_unused_indexes() finds, and resolves those of others, but '
   'not while too little is observed to tell. Returns how many unused indexes there are.';
 
+-- Invalid indexes.
+
+CREATE FUNCTION check_invalid_index_alerts() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  -- Whatever is at work on an index now may fail: its alert stays as it is.
+  UPDATE performance_alerts a
+     SET resolved_at = now(),
+         resolution_notes = 'The index is valid or gone.'::text
+   WHERE a.alert_type = 'invalid_index'::text AND a.resolved_at IS NULL
+     AND a.fingerprint LIKE 'invalid_index:%'::text
+     AND a.fingerprint NOT IN (
+           SELECT 'invalid_index:'::text || pg_catalog.format('%I.%I'::text, n.nspname, c.relname)
+             FROM invalid_indexes() i
+             JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace);
+  SELECT pg_catalog.count(create_performance_alert(
+           'invalid_index'::text, f.level, f.title,
+           pg_catalog.jsonb_build_object(
+             'fingerprint', 'invalid_index:'::text || pg_catalog.format('%I.%I'::text, f.schemaname, f.indexname),
+             'schemaname', f.schemaname, 'tablename', f.tablename, 'indexname', f.indexname,
+             'size_bytes', f.bytes_to_win, 'detail', f.detail, 'remediation', f.remediation)))::integer
+    FROM index_findings f
+   WHERE f.finding = 'invalid'::text;
+END;
+COMMENT ON FUNCTION check_invalid_index_alerts() IS
+  'Raises or updates the one open invalid_index alert of each invalid index that nothing is at work on, and '
+  'resolves those whose index is valid or gone. Returns the number of invalid indexes.';
+
 CREATE FUNCTION check_due_snapshot_alerts() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -184,7 +213,8 @@ BEGIN ATOMIC
      WHERE finished_at > coalesce(alerts_checked_at, '-infinity'::timestamptz)
     RETURNING 1
   ), checked AS MATERIALIZED (
-    SELECT check_table_bloat_alerts(), check_index_bloat_alerts(), check_unused_index_alerts() FROM due
+    SELECT check_table_bloat_alerts(), check_index_bloat_alerts(), check_unused_index_alerts(),
+           check_invalid_index_alerts() FROM due
   )
   SELECT count(*)::integer FROM checked;
 END;

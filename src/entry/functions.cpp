@@ -13,6 +13,7 @@
 #include "pg/settings.hpp"
 #include "snapshot/estimate.hpp"
 #include "snapshot/relation_files.hpp"
+#include "snapshot/unlocked.hpp"
 #include "worker/roster.hpp"
 
 using namespace train_perf;
@@ -38,6 +39,8 @@ TRAIN_PERF_FUNCTION(tp_estimate_table_bloat);
 TRAIN_PERF_FUNCTION(tp_estimate_index_bloat);
 TRAIN_PERF_FUNCTION(tp_estimate_with_indexes);
 TRAIN_PERF_FUNCTION(tp_relation_bytes);
+TRAIN_PERF_FUNCTION(tp_unlocked_index_definition);
+TRAIN_PERF_FUNCTION(tp_is_invalid_now);
 }
 
 namespace {
@@ -296,3 +299,11 @@ Datum tp_relation_bytes(PG_FUNCTION_ARGS) {
   if (!bytes) PG_RETURN_NULL();
   PG_RETURN_INT64(*bytes);
 }
+
+Datum tp_unlocked_index_definition(PG_FUNCTION_ARGS) {
+  const text* definition = UnlockedIndexDefinition(PG_GETARG_OID(0));
+  if (definition == nullptr) PG_RETURN_NULL();
+  PG_RETURN_TEXT_P(definition);
+}
+
+Datum tp_is_invalid_now(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(IsInvalidNow(PG_GETARG_OID(0))); }

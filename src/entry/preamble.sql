@@ -25,7 +25,8 @@ BEGIN
                        'query_texts', 'query_stats_snapshot', 'query_stats_baseline', 'access_levels',
                        'table_bloat_snapshots', 'table_bloat_snapshots_default', 'index_bloat_snapshots',
                        'index_bloat_snapshots_default', 'bloat_snapshot_run', 'alert_rules',
-                       'index_usage_snapshots', 'index_usage_snapshots_default', 'index_usage_capture', 'index_definitions');
+                       'index_usage_snapshots', 'index_usage_snapshots_default', 'index_usage_capture', 'index_definitions',
+                       'index_findings');
   IF clashes IS NOT NULL THEN
     RAISE EXCEPTION USING
       ERRCODE = '42P07',

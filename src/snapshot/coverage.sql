@@ -22,7 +22,7 @@ COMMENT ON FUNCTION snapshot_patterns(text, text) IS
   'The regular expressions for schema.table of a setting: train_perf.snapshot_include or '
   'train_perf.snapshot_exclude.';
 
-CREATE FUNCTION snapshot_tables(OUT relid oid, OUT schemaname text, OUT tablename text)
+CREATE FUNCTION snapshot_relations(kinds "char"[], OUT relid oid, OUT schemaname text, OUT tablename text)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -40,16 +40,25 @@ BEGIN ATOMIC
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    CROSS JOIN pattern p
-   WHERE c.relkind IN ('r'::"char", 'm'::"char") AND c.relpersistence <> 't'::"char"
+   WHERE c.relkind = ANY (snapshot_relations.kinds) AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name, 'pg_toast'::name)
      AND n.nspname::text || '.'::text || c.relname::text ~ ANY (p.include)
      AND NOT n.nspname::text || '.'::text || c.relname::text ~ ANY (p.exclude)
      AND NOT EXISTS (SELECT FROM own o
                       WHERE o.objid = coalesce(pg_catalog.pg_partition_root(c.oid::regclass)::oid, c.oid));
 END;
-COMMENT ON FUNCTION snapshot_tables() IS
-  'The tables and materialized views that snapshots are taken of: those of users, as '
+COMMENT ON FUNCTION snapshot_relations("char"[]) IS
+  'Relations of these kinds (as in pg_class) that snapshots cover: those of users, as '
   'train_perf.snapshot_include and train_perf.snapshot_exclude say, but not our own.';
+
+CREATE FUNCTION snapshot_tables(OUT relid oid, OUT schemaname text, OUT tablename text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT r.relid, r.schemaname, r.tablename FROM snapshot_relations('{r,m}'::"char"[]) r;
+END;
+COMMENT ON FUNCTION snapshot_tables() IS
+  'The tables and materialized views that snapshots are taken of.';
 
 CREATE FUNCTION snapshot_indexes(OUT indexrelid oid, OUT relid oid, OUT schemaname text, OUT tablename text,
                                  OUT indexname text)

@@ -368,41 +368,6 @@ END
 $$;
 COMMENT ON FUNCTION check_days(integer, text) IS 'The number of days; 22023 if it is none.';
 
-CREATE FUNCTION foreign_key_supports(OUT constraint_oid oid, OUT indexrelid oid)
-RETURNS SETOF record
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-  SELECT f.oid, i.indexrelid
-    FROM pg_catalog.pg_constraint f
-    JOIN pg_catalog.pg_index i ON i.indrelid = f.conrelid
-     AND i.indisvalid AND i.indisready AND i.indislive
-     AND i.indnkeyatts::integer >= cardinality(f.conkey)
-    JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-    JOIN pg_catalog.pg_am m ON m.oid = c.relam
-     AND m.amname IN ('btree'::name, 'hash'::name, 'gist'::name, 'spgist'::name)
-   WHERE f.contype = 'f'::"char"
-     -- Each column is among as many first ones of the index, which finds it by the constraint's operator.
-     AND NOT EXISTS (
-       SELECT FROM unnest(f.conkey, f.conpfeqop) AS k (attnum, operator)
-        WHERE NOT EXISTS (
-          SELECT FROM generate_series(0, cardinality(f.conkey) - 1) AS p (n)
-            JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[p.n]
-            JOIN pg_catalog.pg_operator r ON r.oid = k.operator
-            JOIN pg_catalog.pg_amop a ON a.amopfamily = o.opcfamily AND a.amopopr IN (r.oid, r.oprcom)
-            JOIN pg_catalog.pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = k.attnum
-           WHERE i.indkey[p.n] = k.attnum AND i.indcollation[p.n] = t.attcollation))
-     -- All rows but those without a reference may be left out.
-     AND (i.indpred IS NULL OR (
-       SELECT t.test ~ '^(\{BOOLEXPR :boolop and :args \()?(<\d+> ?)+(\) :location -?\d+\})?$'::text
-              AND NOT EXISTS (SELECT FROM regexp_matches(t.test, '<(\d+)>'::text, 'g'::text) AS x (found)
-                               WHERE x.found[1]::smallint <> ALL (f.conkey))
-         FROM regexp_replace(i.indpred::text,
-                '\{NULLTEST :arg \{VAR :varno 1 :varattno (\d+) [^{}]*\} :nulltesttype 1 [^{}]*\}'::text,
-                '<\1>'::text, 'g'::text) AS t (test)));
-END;
-COMMENT ON FUNCTION foreign_key_supports() IS
-  'Which indexes find the rows that refer to a key, for each foreign key that has such indexes.';
-
 CREATE FUNCTION judge_index_usage(age_days integer)
 RETURNS TABLE (indexrelid oid, schemaname text, tablename text, indexname text, index_size_bytes bigint,
                idx_scan bigint, observed interval, last_used timestamptz, verdict text)
@@ -453,9 +418,9 @@ BEGIN ATOMIC
   ), needed AS (
     -- One index for each foreign key stays, even if none is used.
     SELECT min(s.indexrelid) AS indexrelid
-      FROM foreign_key_supports() s
+      FROM foreign_key_indexes() s
       LEFT JOIN judged j ON j.indexrelid = s.indexrelid AND j.verdict = 'unused'
-     GROUP BY s.constraint_oid
+     GROUP BY s.conoid
     HAVING bool_and(j.indexrelid IS NOT NULL)
   )
   SELECT j.indexrelid, j.schemaname, j.tablename, j.indexname, j.index_size_bytes, j.idx_scan, j.observed,

@@ -56,6 +56,15 @@ CREATE TEMP VIEW reading AS
          ('note_observation(bigint,bigint,interval,integer)', 'EXECUTE'),
          ('check_days(integer,text)', 'EXECUTE'), ('detect_unused_indexes(integer)', 'EXECUTE'),
          ('table_named(text)', 'EXECUTE'), ('get_index_trends(text,integer)', 'EXECUTE');
+         ('index_findings', 'SELECT'), ('snapshot_patterns(text,text)', 'EXECUTE'),
+         ('snapshot_relations("char"[])', 'EXECUTE'), ('unlocked_size(oid)', 'EXECUTE'),
+         ('unlocked_index_definition(oid)', 'EXECUTE'), ('is_invalid_now(oid)', 'EXECUTE'),
+         ('index_totals(oid)', 'EXECUTE'), ('comparable_tree(text)', 'EXECUTE'),
+         ('quoted_columns(oid,smallint[])', 'EXECUTE'), ('kept_indexes()', 'EXECUTE'),
+         ('redundant_indexes()', 'EXECUTE'), ('foreign_key_indexes()', 'EXECUTE'),
+         ('unindexed_foreign_keys()', 'EXECUTE'), ('invalid_indexes()', 'EXECUTE'),
+         ('is_leftover(oid)', 'EXECUTE'), ('unused_index_candidates()', 'EXECUTE'),
+         ('unused_indexes(integer)', 'EXECUTE');
 CREATE TEMP VIEW operating AS
   TABLE reading
   UNION
@@ -65,7 +74,8 @@ CREATE TEMP VIEW operating AS
          ('log_query_performance(text,integer,uuid,text,jsonb,text,text)', 'EXECUTE'),
          ('raise_slow_query_alert(text,text,numeric,bigint,text,timestamp with time zone)', 'EXECUTE'),
          ('create_performance_alert(text,text,text,jsonb)', 'EXECUTE'),
-         ('resolve_performance_alert(uuid,text,uuid)', 'EXECUTE');
+         ('resolve_performance_alert(uuid,text,uuid)', 'EXECUTE'),
+         ('check_invalid_index_alerts()', 'EXECUTE');
 
 -- The two levels.
 
