@@ -354,6 +354,18 @@ COMMENT ON FUNCTION capture_index_usage_snapshot() IS
   'Writes the counters of all covered indexes to index_usage_snapshots: those that changed, and each once a '
   'UTC day. Returns the number of rows written; 0, with a NOTICE, while another session does the same.';
 
+CREATE FUNCTION take_due_index_usage_snapshot() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT CASE WHEN NOT pg_is_in_recovery() AND NOT EXISTS (
+                SELECT FROM index_usage_capture c
+                 WHERE c.taken_at > clock_timestamp()
+                       - coalesce(current_setting('train_perf.snapshot_interval', true), '1h')::interval)
+              THEN capture_index_usage_snapshot() ELSE 0 END;
+END;
+COMMENT ON FUNCTION take_due_index_usage_snapshot() IS
+  'capture_index_usage_snapshot() if it is time; the collector''s work.';
+
 -- What the history tells.
 
 CREATE FUNCTION check_days(days integer, argument text) RETURNS integer

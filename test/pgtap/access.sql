@@ -50,7 +50,7 @@ CREATE TEMP VIEW reading AS
          ('index_definitions', 'SELECT'), ('is_renamed_index(oid,oid,text,text,bigint)', 'EXECUTE'),
          ('index_usage_history(oid,oid,text,text,text,timestamp with time zone)', 'EXECUTE'),
          ('index_usage_intervals(oid,oid,text,text,text,bigint,timestamp with time zone,boolean,boolean)', 'EXECUTE'),
-         ('statistics_started_anew()', 'EXECUTE'), ('foreign_key_supports()', 'EXECUTE'),
+         ('statistics_started_anew()', 'EXECUTE'),
          ('judge_index_usage(integer)', 'EXECUTE'),
          ('unused_days(timestamp with time zone,interval)', 'EXECUTE'),
          ('note_observation(bigint,bigint,interval,integer)', 'EXECUTE'),
