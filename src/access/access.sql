@@ -77,7 +77,6 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'invalid_indexes()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'is_leftover(oid)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'unused_index_candidates()'::regprocedure::oid),
-  ('read', 'EXECUTE', 'FUNCTION', 'unused_indexes(integer)'::regprocedure::oid),
   ('operate', 'INSERT', 'TABLE', 'query_performance_logs'::regclass::oid),
   ('operate', 'INSERT, UPDATE', 'TABLE', 'performance_alerts'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'capture_query_stats_snapshot()'::regprocedure::oid),

@@ -31,12 +31,16 @@ SELECT r.rolname, object, privilege
 CREATE TEMP TABLE of_everybody AS
   SELECT object, privilege FROM rights WHERE rolname = 'access_stranger';
 SELECT set_eq('SELECT object, privilege FROM of_everybody',
-  $$VALUES ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE')$$, 'everybody_has_query_stats_only');
+  $$VALUES ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'),
+           ('estimate_table_bloat(regclass,integer)', 'EXECUTE'),
+           ('estimate_index_bloat(regclass,integer)', 'EXECUTE')$$, 'everybody_has_what_checks_its_caller');
 
 CREATE TEMP VIEW reading AS
   VALUES ('query_performance_logs', 'SELECT'), ('query_stats_history', 'SELECT'), ('query_texts', 'SELECT'),
          ('query_stats_snapshot', 'SELECT'), ('library_version()', 'EXECUTE'),
          ('performance_alerts', 'SELECT'), ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'),
+         ('estimate_table_bloat(regclass,integer)', 'EXECUTE'),
+         ('estimate_index_bloat(regclass,integer)', 'EXECUTE'),
          ('capture_status()', 'EXECUTE'), ('shared_capture_status()', 'EXECUTE'),
          ('normalize_query(text)', 'EXECUTE'), ('query_hash(text)', 'EXECUTE'),
          ('pending_statistics()', 'EXECUTE'), ('latency_histogram(double precision)', 'EXECUTE'),
@@ -55,16 +59,19 @@ CREATE TEMP VIEW reading AS
          ('unused_days(timestamp with time zone,interval)', 'EXECUTE'),
          ('note_observation(bigint,bigint,interval,integer)', 'EXECUTE'),
          ('check_days(integer,text)', 'EXECUTE'), ('detect_unused_indexes(integer)', 'EXECUTE'),
-         ('table_named(text)', 'EXECUTE'), ('get_index_trends(text,integer)', 'EXECUTE');
-         ('index_findings', 'SELECT'), ('snapshot_patterns(text,text)', 'EXECUTE'),
-         ('snapshot_relations("char"[])', 'EXECUTE'), ('unlocked_size(oid)', 'EXECUTE'),
+         ('table_named(text)', 'EXECUTE'), ('get_index_trends(text,integer)', 'EXECUTE'),
+         ('table_bloat_snapshots', 'SELECT'), ('index_bloat_snapshots', 'SELECT'),
+         ('bloat_snapshot_run', 'SELECT'), ('alert_rules', 'SELECT'), ('alert_thresholds()', 'EXECUTE'),
+         ('severity_above(numeric,numeric,numeric,numeric,numeric)', 'EXECUTE'),
+         ('calculate_index_bloat()', 'EXECUTE'), ('get_bloat_status()', 'EXECUTE'),
+         ('get_high_bloat_tables(numeric)', 'EXECUTE'), ('index_bloat_status()', 'EXECUTE'),
+         ('index_findings', 'SELECT'), ('snapshot_relations("char"[])', 'EXECUTE'),
          ('unlocked_index_definition(oid)', 'EXECUTE'), ('is_invalid_now(oid)', 'EXECUTE'),
          ('index_totals(oid)', 'EXECUTE'), ('comparable_tree(text)', 'EXECUTE'),
          ('quoted_columns(oid,smallint[])', 'EXECUTE'), ('kept_indexes()', 'EXECUTE'),
          ('redundant_indexes()', 'EXECUTE'), ('foreign_key_indexes()', 'EXECUTE'),
          ('unindexed_foreign_keys()', 'EXECUTE'), ('invalid_indexes()', 'EXECUTE'),
-         ('is_leftover(oid)', 'EXECUTE'), ('unused_index_candidates()', 'EXECUTE'),
-         ('unused_indexes(integer)', 'EXECUTE');
+         ('is_leftover(oid)', 'EXECUTE'), ('unused_index_candidates()', 'EXECUTE');
 CREATE TEMP VIEW operating AS
   TABLE reading
   UNION
@@ -75,7 +82,10 @@ CREATE TEMP VIEW operating AS
          ('raise_slow_query_alert(text,text,numeric,bigint,text,timestamp with time zone)', 'EXECUTE'),
          ('create_performance_alert(text,text,text,jsonb)', 'EXECUTE'),
          ('resolve_performance_alert(uuid,text,uuid)', 'EXECUTE'),
-         ('check_invalid_index_alerts()', 'EXECUTE');
+         ('check_invalid_index_alerts()', 'EXECUTE'), ('capture_table_bloat_snapshot()', 'EXECUTE'),
+         ('check_table_bloat_alerts()', 'EXECUTE'), ('check_index_bloat_alerts()', 'EXECUTE'),
+         ('resolve_alerts_except(text,text,text[],text)', 'EXECUTE'),
+         ('alert_rules', 'INSERT'), ('alert_rules', 'UPDATE'), ('alert_rules', 'DELETE');
 
 -- The two levels.
 
