@@ -1,0 +1,174 @@
+// A hash index is built with buckets for all rows of its table, as they were last counted, and then
+// grows by splits like any other. A rebuild has no free overflow pages.
+#include <algorithm>
+#include <cmath>
+
+#include "core/hash_buckets.hpp"
+#include "snapshot/index_page.hpp"
+
+extern "C" {
+#include "access/hash.h"
+#include "access/relation.h"
+#include "optimizer/plancat.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+}
+
+namespace train_perf {
+
+namespace {
+
+constexpr Size kEntrySize = MAXALIGN(sizeof(IndexTupleData) + sizeof(uint32)) + sizeof(ItemIdData);
+constexpr double kCapacity =
+    (BLCKSZ - SizeOfPageHeaderData - MAXALIGN(sizeof(HashPageOpaqueData))) / kEntrySize;
+constexpr uint32 kMostCounted = 1U << 22;    // buckets: 16 MB
+constexpr double kPagesPerBitmap = 1 << 15;  // overflow pages
+
+// Entries of one hash code that fill this share of a page are looked at one by one; others fall
+// into buckets at random.
+constexpr double kHeavy = kCapacity / 2;
+// Statistics that differ by more than this are out of date.
+constexpr double kStale = 0.1;
+
+class HashReader final : public PageReader {
+ public:
+  HashReader(Relation index, uint32 buckets)
+      : index_(index),
+        buckets_(buckets),
+        highmask_(pg_nextpower2_32(Max(buckets, 2)) - 1),
+        counts_(buckets <= kMostCounted ? static_cast<uint32*>(palloc0(buckets * sizeof(uint32)))
+                                        : nullptr),
+        heavy_codes_(static_cast<uint32*>(palloc(kMostHeavy * sizeof(uint32)))) {}
+
+  void Read(Buffer /*buffer*/, Page page, BlockNumber block) override {
+    if (!HasSpecial(page, sizeof(HashPageOpaqueData)) ||
+        HashPageGetOpaque(page)->hasho_page_id != HASHO_PAGE_ID)
+      RaiseDamagedPage(index_, block);
+    if ((HashPageGetOpaque(page)->hasho_flag & (LH_BUCKET_PAGE | LH_OVERFLOW_PAGE)) == 0) return;
+    const OffsetNumber items = CheckedItems(index_, page, block);
+    for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) {
+      const ItemId item = PageGetItemId(page, i);
+      if (!ItemIdHasStorage(item) || !IsSane(page, item, sizeof(IndexTupleData) + sizeof(uint32)))
+        RaiseDamagedPage(index_, block);
+    }
+    uint32 group = 0;
+    uint32 code = 0;
+    for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) {
+      const ItemId item = PageGetItemId(page, i);
+      const uint32 next =
+          _hash_get_indextuple_hashkey(reinterpret_cast<IndexTuple>(PageGetItem(page, item)));
+      Count(next);
+      if (next != code) {
+        NoteGroup(code, group);
+        group = 0;
+      }
+      code = next;
+      ++group;
+    }
+    NoteGroup(code, group);
+  }
+
+  // Overflow pages of all buckets, if every page was read.
+  double ExactOverflow(double share) const {
+    double pages = 0;
+    for (uint32 i = 0; i < buckets_; ++i) pages += HashOverflow(counts_[i] * share, kCapacity);
+    return pages;
+  }
+  bool counted() const { return counts_ != nullptr; }
+
+  // The same from a sample, of which each entry stands for `weight`.
+  double LikelyOverflow(double weight, double share) {
+    share = std::min(1.0, share);
+    // Those buckets that are not split yet have twice the entries of the others.
+    const double slots = static_cast<double>(highmask_) + 1;
+    const double unsplit = slots - buckets_;
+    const double light = light_ * weight * share / slots;
+    const double mean_group = light_ == 0 ? 1 : 1 + (light_squares_ / light_ - 1) * share;
+    std::sort(heavy_codes_, heavy_codes_ + heavy_count_);
+    const auto codes = std::unique(heavy_codes_, heavy_codes_ + heavy_count_) - heavy_codes_;
+    const double heavy = heavy_ * weight * share + static_cast<double>(codes) * light;
+    // The last page of a chain is half full, and the first is no overflow page.
+    return std::max(0.0, heavy / kCapacity - 0.5 * static_cast<double>(codes)) +
+           unsplit * MeanHashOverflow(2 * light, mean_group, kCapacity) +
+           (buckets_ - unsplit) * MeanHashOverflow(light, mean_group, kCapacity);
+  }
+
+ private:
+  static constexpr int kMostHeavy = 1 << 16;
+
+  void Count(uint32 code) {
+    if (counts_ == nullptr) return;
+    uint32 bucket = code & highmask_;
+    if (bucket >= buckets_) bucket &= highmask_ >> 1;
+    ++counts_[bucket];
+  }
+
+  void NoteGroup(uint32 code, uint32 size) {
+    if (size < kHeavy) {
+      light_ += size;
+      light_squares_ += static_cast<double>(size) * size;
+      return;
+    }
+    heavy_ += size;
+    if (heavy_count_ < kMostHeavy) heavy_codes_[heavy_count_++] = code;
+  }
+
+  Relation index_;
+  uint32 buckets_;
+  uint32 highmask_;
+  uint32* counts_;  // of entries; nullptr if there would be too many
+  uint32* heavy_codes_;
+  int heavy_count_ = 0;
+  double light_ = 0, light_squares_ = 0, heavy_ = 0;  // entries
+};
+
+// The rows that a rebuild would expect. Only fresh statistics count: others are renewed before
+// anybody rebuilds the index.
+double ExpectedRows(Relation index, IndexedRows rows) {
+  const Oid table = index->rd_index->indrelid;
+  if (!ConditionalLockRelationOid(table, AccessShareLock)) return rows.live;
+  const Relation relation = try_relation_open(table, NoLock);
+  if (relation == nullptr) {
+    UnlockRelationOid(table, AccessShareLock);
+    return rows.live;
+  }
+  BlockNumber pages = 0;
+  double tuples = 0;
+  double visible = 0;
+  estimate_rel_size(relation, nullptr, &pages, &tuples, &visible);
+  relation_close(relation, AccessShareLock);
+  return std::abs(tuples - rows.live) <= kStale * rows.live ? tuples : rows.live;
+}
+
+double MetaEntries(Relation index, BufferAccessStrategy ring) {
+  PGAlignedBlock copy;
+  if (!CopyPage(index, HASH_METAPAGE, ring, copy.data)) return 0;
+  const auto* meta = HashPageGetMeta(copy.data);
+  if (meta->hashm_magic != HASH_MAGIC || meta->hashm_version != HASH_VERSION ||
+      !(meta->hashm_ntuples >= 0 && meta->hashm_ntuples < 1e15))
+    RaiseDamagedPage(index, HASH_METAPAGE);
+  return meta->hashm_ntuples;
+}
+
+}  // namespace
+
+IndexEstimate EstimateHash(Relation index, Sampling sampling, IndexedRows rows) {
+  const double entries = MetaEntries(index, sampling.ring);
+  const double share = LiveShare(rows);
+  const double live = entries * share;
+  const double target = Max(10, HashGetTargetPageUsage(index) / static_cast<int>(kEntrySize));
+  const uint32 buckets = Max(HashBucketStep(std::floor(ExpectedRows(index, rows) / target)),
+                             HashBucketStep(live / target));
+  HashReader reader(index, buckets);
+  IndexEstimate estimate{};
+  estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
+  const double overflow = estimate.sample.whole && reader.counted()
+                              ? reader.ExactOverflow(share)
+                              : reader.LikelyOverflow(estimate.sample.Weight(), share);
+  estimate.pages = 2.0 + buckets + overflow + std::floor(overflow / kPagesPerBitmap);
+  estimate.live = live;
+  estimate.dead = entries - live;
+  return estimate;
+}
+
+}  // namespace train_perf

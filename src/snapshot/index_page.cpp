@@ -1,0 +1,87 @@
+#include "snapshot/index_page.hpp"
+
+#include <algorithm>
+
+extern "C" {
+#include "access/relation.h"
+#include "storage/lmgr.h"
+#include "utils/rel.h"
+}
+
+namespace train_perf {
+
+void RaiseDamagedPage(Relation index, BlockNumber block) {
+  ereport(ERROR, (errcode(ERRCODE_INDEX_CORRUPTED),
+                  errmsg("index \"%s\" contains corrupted page at block %u",
+                         RelationGetRelationName(index), block)));
+}
+
+bool HasSpecial(Page page, Size size) noexcept {
+  return PageGetSpecialSize(page) == MAXALIGN(size);
+}
+
+OffsetNumber CheckedItems(Relation index, Page page, BlockNumber block) {
+  const auto* header = reinterpret_cast<PageHeader>(page);
+  if (header->pd_lower < SizeOfPageHeaderData || header->pd_lower > header->pd_upper)
+    RaiseDamagedPage(index, block);
+  return PageGetMaxOffsetNumber(page);
+}
+
+namespace {
+
+// Line pointers that were given up, but not overwritten.
+double FormerItems(Page page) noexcept {
+  const auto* header = reinterpret_cast<PageHeader>(page);
+  const auto* item = reinterpret_cast<ItemId>(page + header->pd_lower);
+  const auto* end =
+      reinterpret_cast<ItemId>(page + header->pd_upper - header->pd_upper % sizeof(int));
+  double count = 0;
+  for (; item < end && ItemIdIsNormal(item); ++item, ++count) {
+    if (ItemIdGetLength(item) == 0 || ItemIdGetOffset(item) < header->pd_lower ||
+        ItemIdGetOffset(item) % MAXIMUM_ALIGNOF != 0 ||
+        ItemIdGetOffset(item) + ItemIdGetLength(item) > header->pd_special)
+      break;
+  }
+  return count;
+}
+
+}  // namespace
+
+PageContent ReadContent(Relation index, Page page, BlockNumber block, Size least) {
+  const OffsetNumber items = CheckedItems(index, page, block);
+  PageContent content{static_cast<double>(items), items + FormerItems(page), 0};
+  for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) {
+    const ItemId item = PageGetItemId(page, i);
+    if (!ItemIdHasStorage(item) || !IsSane(page, item, least)) RaiseDamagedPage(index, block);
+    content.bytes += MAXALIGN(ItemIdGetLength(item)) + sizeof(ItemIdData);
+  }
+  return content;
+}
+
+bool IsPartial(Relation index) noexcept {
+  return !heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, nullptr);
+}
+
+double LiveShare(IndexedRows rows) noexcept {
+  return rows.dead > 0 ? rows.live / (rows.live + rows.dead) : 1.0;
+}
+
+double LiveShare(Relation index, double entries, IndexedRows rows) noexcept {
+  if (rows.dead <= 0 || entries <= 0) return 1.0;
+  return IsPartial(index) ? LiveShare(rows) : std::min(1.0, rows.live / entries);
+}
+
+bool TableBlocks(Relation index, BlockNumber* blocks) {
+  const Oid table = index->rd_index->indrelid;
+  if (!ConditionalLockRelationOid(table, AccessShareLock)) return false;
+  const Relation relation = try_relation_open(table, NoLock);
+  if (relation == nullptr) {
+    UnlockRelationOid(table, AccessShareLock);
+    return false;
+  }
+  *blocks = RelationGetNumberOfBlocks(relation);
+  relation_close(relation, AccessShareLock);
+  return true;
+}
+
+}  // namespace train_perf
