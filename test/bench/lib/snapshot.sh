@@ -11,32 +11,31 @@ watch_memory() {
   while awk '/^RssAnon/ { print $2 }' "/proc/$1/status" 2>/dev/null; do sleep 0.02; done
 }
 
-# session_cost QUERY: seconds, blocks, and MB of a session of its own: most private memory, and most in all.
+# session_cost CALL QUERY: a row with seconds, blocks, and MB of a session of its own: most private memory, and
+# most in all.
 session_cost() {
   rm -f "$work/snapshot/pid"
   query_in snapshot >"$work/snapshot/cost" <<END &
 \o $work/snapshot/pid
 SELECT pg_backend_pid();
 \o
-SELECT round(ms / 1000, 2), blocks FROM cost('$1');
+SELECT round(ms / 1000, 2), blocks FROM cost('$2');
 SELECT substring(pg_read_file('/proc/self/status') FROM 'VmHWM:\s+(\d+)');
 END
   session=$!
   until [ -s "$work/snapshot/pid" ]; do sleep 0.01; done
   watch_memory "$(cat "$work/snapshot/pid")" >"$work/snapshot/memory"
   wait "$session" || fail "failed: $1"
-  sort -n "$work/snapshot/memory" | tail -n 1 | cat "$work/snapshot/cost" - |
-    awk -F '\t' 'NR == 1 { costs = $0 } NR == 2 { all = $1 } NR == 3 { printf "%s\t%.1f\t%.1f\n", costs, $1 / 1024, all / 1024 }'
+  sort -n "$work/snapshot/memory" | tail -n 1 | cat "$work/snapshot/cost" - | awk -F '\t' -v OFS='\t' -v call="$1" '
+    NR == 1 { costs = $0 } NR == 2 { all = $1 } NR == 3 { print call, costs, sprintf("%.1f\t%.1f", $1 / 1024, all / 1024) }'
 }
 
 snapshot_rows() {
-  for order in first second; do
-    printf 'capture_table_bloat_snapshot, %s\t%s\n' "$order" "$(session_cost 'SELECT capture_table_bloat_snapshot()')"
+  for call in capture_table_bloat_snapshot capture_index_usage_snapshot; do
+    session_cost "$call, first" "SELECT $call()"
+    session_cost "$call, second" "SELECT $call()"
   done
-  for order in first second; do
-    printf 'capture_index_usage_snapshot, %s\t%s\n' "$order" "$(session_cost 'SELECT capture_index_usage_snapshot()')"
-  done
-  printf 'pgstattuple_approx, pgstatindex\t%s\n' "$(session_cost "$bloat_by_peers")"
+  session_cost 'pgstattuple_approx, pgstatindex' "$bloat_by_peers"
 }
 
 # times_cheaper COLUMN: the second bloat snapshot than the first.
