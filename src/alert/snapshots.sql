@@ -144,11 +144,13 @@ CREATE FUNCTION check_unused_index_alerts() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   WITH judged AS MATERIALIZED (
-    SELECT j.*, unused_days(j.last_used, j.observed) AS days, pg_catalog.format('%I.%I.%I'::text, j.schemaname, j.tablename, j.indexname) AS path
+    SELECT j.*, unused_days(j.last_used, j.observed) AS days,
+           pg_catalog.format('%I.%I.%I'::text, j.schemaname, j.tablename, j.indexname) AS path
       FROM judge_index_usage(30) j
   ), raised AS MATERIALIZED (
     SELECT create_performance_alert('unused_index'::text, 'warning'::text,
-             pg_catalog.format('Index %s was not used in %s days: %s'::text, j.path, j.days, pg_size_pretty(j.index_size_bytes)),
+             pg_catalog.format('Index %s was not used in %s days: %s'::text, j.path, j.days,
+                               pg_size_pretty(j.index_size_bytes)),
              pg_catalog.jsonb_build_object(
                'fingerprint', 'unused_index:'::text || j.path, 'schemaname', j.schemaname,
                'tablename', j.tablename, 'indexname', j.indexname,

@@ -7,8 +7,8 @@
 
 namespace train_perf {
 
-// Bytes of the main fork's files; none if there is no such relation, or it has no files. Of a relation
-// that is being rewritten, truncated or dropped it may be the size before or after.
+// Bytes of the main fork's files; none if there is no such relation, or it has no files. Of a
+// relation that is being rewritten, truncated or dropped it may be the size before or after.
 std::optional<int64> MainForkBytes(Oid relation);
 
 }  // namespace train_perf

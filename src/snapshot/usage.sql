@@ -119,11 +119,26 @@ END;
 COMMENT ON FUNCTION is_renamed_index(oid, oid, text, text, bigint) IS
   'Whether a row with these columns and another name than its index has now is of that index nevertheless.';
 
+CREATE FUNCTION is_orphaned_usage(of_index oid, of_table oid, wanted_by oid) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  -- A table of the same name is another one, unless the rows come from a dump: then nothing was captured here.
+  SELECT (is_orphaned_usage.of_table IS NULL OR is_orphaned_usage.of_table = is_orphaned_usage.wanted_by
+          OR NOT EXISTS (SELECT FROM index_usage_capture))
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                      WHERE i.indexrelid = is_orphaned_usage.of_index
+                        AND i.indrelid = is_orphaned_usage.of_table);
+END;
+COMMENT ON FUNCTION is_orphaned_usage(oid, oid, oid) IS
+  'Whether a row with these OIDs is free for an index of the same name on the table `wanted_by`.';
+
 CREATE FUNCTION index_usage_history(of_index oid, of_table oid, schemaname text, tablename text,
-                                    indexname text, at timestamptz)
+                                    indexname text, definition_hash bigint, has_rows boolean, at timestamptz)
 RETURNS SETOF index_usage_snapshots
 LANGUAGE sql STABLE
 BEGIN ATOMIC
+  -- No subqueries on the arguments alone: in LATERAL, PostgreSQL 15 does not compute them anew for each
+  -- index, if they are under UNION ALL.
   SELECT h.*
     FROM index_usage_snapshots h
    WHERE h.indexrelid = index_usage_history.of_index AND h.snapshot_timestamp <= index_usage_history.at
@@ -136,26 +151,21 @@ BEGIN ATOMIC
    WHERE h.indexname = index_usage_history.indexname AND h.indexrelid IS NULL
      AND h.snapshot_timestamp <= index_usage_history.at
      AND h.schemaname = index_usage_history.schemaname AND h.tablename = index_usage_history.tablename
-     AND (h.definition_hash IS NULL OR h.definition_hash = (
-            SELECT d.definition_hash FROM index_definitions d
-             WHERE d.indexrelid = index_usage_history.of_index))
+     AND (h.definition_hash IS NULL OR h.definition_hash = index_usage_history.definition_hash)
   UNION ALL
   -- Rebuilt since the last capture.
   SELECT h.*
     FROM index_usage_snapshots h
-   WHERE NOT EXISTS (SELECT FROM index_usage_snapshots own
-                      WHERE own.indexrelid = index_usage_history.of_index)
-     AND h.indexname = index_usage_history.indexname AND h.snapshot_timestamp <= index_usage_history.at
+   WHERE NOT index_usage_history.has_rows
+     AND h.indexname = index_usage_history.indexname AND h.indexrelid IS NOT NULL
+     AND h.snapshot_timestamp <= index_usage_history.at
      AND h.schemaname = index_usage_history.schemaname AND h.tablename = index_usage_history.tablename
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
-                      WHERE i.indexrelid = h.indexrelid AND i.indrelid = h.relid)
-     AND h.indexrelid IS NOT NULL
-     AND (h.definition_hash IS NULL OR h.definition_hash = (
-            SELECT d.definition_hash FROM index_definitions d
-             WHERE d.indexrelid = index_usage_history.of_index));
+     AND (h.definition_hash IS NULL OR h.definition_hash = index_usage_history.definition_hash)
+     AND is_orphaned_usage(h.indexrelid, h.relid, index_usage_history.of_table);
 END;
-COMMENT ON FUNCTION index_usage_history(oid, oid, text, text, text, timestamptz) IS
-  'The rows of one index, named by OIDs and present names, until a time.';
+COMMENT ON FUNCTION index_usage_history(oid, oid, text, text, text, bigint, boolean, timestamptz) IS
+  'The rows until a time of one index, given by its OID, table, names, definition, and whether there are '
+  'rows with its OID.';
 
 CREATE FUNCTION statistics_started_anew(OUT surely boolean, OUT perhaps boolean)
 LANGUAGE sql STABLE
@@ -172,8 +182,9 @@ COMMENT ON FUNCTION statistics_started_anew() IS
   'whether some are that were reset by themselves.';
 
 CREATE FUNCTION index_usage_intervals(of_index oid, of_table oid, schemaname text, tablename text,
-                                      indexname text, idx_scan bigint, at timestamptz,
-                                      anew_surely boolean, anew_perhaps boolean)
+                                      indexname text, definition_hash bigint, has_rows boolean,
+                                      idx_scan bigint, at timestamptz, anew_surely boolean,
+                                      anew_perhaps boolean)
 RETURNS TABLE (since timestamptz, until timestamptz, scans bigint, observed boolean, length interval,
                is_oldest boolean)
 LANGUAGE sql STABLE
@@ -198,12 +209,15 @@ BEGIN ATOMIC
                     FROM index_usage_history(
                            index_usage_intervals.of_index, index_usage_intervals.of_table,
                            index_usage_intervals.schemaname, index_usage_intervals.tablename,
-                           index_usage_intervals.indexname, index_usage_intervals.at) h) p
+                           index_usage_intervals.indexname, index_usage_intervals.definition_hash,
+                           index_usage_intervals.has_rows, index_usage_intervals.at) h) p
           WINDOW newest_first AS (ORDER BY p.until DESC)) i;
 END;
-COMMENT ON FUNCTION index_usage_intervals(oid, oid, text, text, text, bigint, timestamptz, boolean, boolean) IS
-  'The history of one index: the scans between each two rows, and between the last one and now, when its '
-  'counter is idx_scan. `length` is 0 where scans may be missing. The oldest interval has no beginning.';
+COMMENT ON FUNCTION index_usage_intervals(
+  oid, oid, text, text, text, bigint, boolean, bigint, timestamptz, boolean, boolean) IS
+  'The history of one index, given as for index_usage_history: the scans between each two rows, and between '
+  'the last one and now, when its counter is idx_scan. `length` is 0 where scans may be missing. The oldest '
+  'interval has no beginning.';
 
 -- Capture.
 
@@ -223,14 +237,13 @@ BEGIN ATOMIC
              SELECT n.schemaname, n.tablename, n.indexname FROM index_usage_snapshots n
               WHERE n.indexrelid IS NULL)
   ), by_name AS MATERIALIZED (
-    SELECT h.id, h.snapshot_timestamp, u.indexrelid
+    SELECT h.id, h.snapshot_timestamp, u.indexrelid, h.indexrelid IS NOT NULL AS of_other
       FROM unsettled u
       JOIN index_usage_snapshots h ON h.indexname = u.indexname
        AND h.schemaname = u.schemaname AND h.tablename = u.tablename
      WHERE h.indexrelid IS DISTINCT FROM u.indexrelid
        AND (h.definition_hash IS NULL OR h.definition_hash = u.definition_hash)
-       AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
-                        WHERE i.indexrelid = h.indexrelid AND i.indrelid = h.relid)
+       AND is_orphaned_usage(h.indexrelid, h.relid, u.relid)
   ), by_oid AS MATERIALIZED (
     SELECT h.id, h.snapshot_timestamp, u.indexrelid, h.indexname = u.indexname AS has_name,
            h.schemaname = u.schemaname AND h.tablename = u.tablename AND h.indexname = u.indexname
@@ -247,11 +260,14 @@ BEGIN ATOMIC
                    CASE WHEN NOT o.is_own THEN 0::oid  -- from another database
                         -- As long as another index had the name, the history is that one's: this one was
                         -- being built to replace it.
-                        WHEN o.has_name OR o.snapshot_timestamp > coalesce(
-                               (SELECT max(n.snapshot_timestamp) FROM by_name n
-                                 WHERE n.indexrelid = o.indexrelid), '-infinity'::timestamptz)
+                        WHEN o.has_name OR l.indexrelid IS NULL
+                             OR o.snapshot_timestamp NOT BETWEEN l.since AND l.until
                         THEN o.indexrelid END
-              FROM by_oid o) c
+              FROM by_oid o
+              LEFT JOIN (SELECT n.indexrelid, min(n.snapshot_timestamp) AS since, max(n.snapshot_timestamp) AS until
+                           FROM by_name n
+                          WHERE n.of_other
+                          GROUP BY n.indexrelid) l ON l.indexrelid = o.indexrelid) c
      ORDER BY c.id, c.snapshot_timestamp, c.owner DESC NULLS LAST
   ), in_the_way AS MATERIALIZED (
     -- Of an index that had the name and is gone.
@@ -391,7 +407,10 @@ BEGIN ATOMIC
       FROM statistics_started_anew() a
   ), candidate AS MATERIALIZED (
     SELECT i.indexrelid, i.relid, i.schemaname, i.tablename, i.indexname,
-           relation_bytes(i.indexrelid) AS index_size_bytes, pg_stat_get_numscans(i.indexrelid) AS idx_scan
+           relation_bytes(i.indexrelid) AS index_size_bytes, pg_stat_get_numscans(i.indexrelid) AS idx_scan,
+           (SELECT d.definition_hash FROM index_definitions d
+             WHERE d.indexrelid = i.indexrelid) AS definition_hash,
+           (SELECT true FROM index_usage_snapshots h WHERE h.indexrelid = i.indexrelid LIMIT 1) IS NOT NULL AS has_rows
       FROM snapshot_indexes() i
       JOIN pg_catalog.pg_index x ON x.indexrelid = i.indexrelid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
@@ -411,7 +430,8 @@ BEGIN ATOMIC
           FROM (SELECT i.until, i.scans > 0::bigint AS scanned, i.is_oldest, i.length,
                        sum(i.length) OVER (ORDER BY i.until DESC ROWS UNBOUNDED PRECEDING) AS observed
                   FROM index_usage_intervals(c.indexrelid, c.relid, c.schemaname, c.tablename, c.indexname,
-                                             c.idx_scan, m.now, m.surely, m.perhaps) i) s
+                                             c.definition_hash, c.has_rows, c.idx_scan, m.now, m.surely,
+                                             m.perhaps) i) s
          WHERE s.scanned OR s.is_oldest
          ORDER BY s.until DESC
          LIMIT 1) w ON true
@@ -500,6 +520,17 @@ COMMENT ON FUNCTION detect_unused_indexes(integer) IS
   'no constraint, largest first. idx_scan is the counter of now. Indexes with less history are not '
   'reported; a NOTICE says so if that is all of them.';
 
+CREATE FUNCTION no_such_table(table_name text) RETURNS oid
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  RAISE EXCEPTION USING ERRCODE = '42P01',
+    MESSAGE = format('there is no table %s', coalesce(table_name, 'NULL'));
+END
+$$;
+COMMENT ON FUNCTION no_such_table(text) IS 'Part of table_named: 42P01.';
+
 CREATE FUNCTION table_named(table_name text) RETURNS oid
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -508,9 +539,9 @@ BEGIN ATOMIC
                      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
                     WHERE table_named.table_name ~ '[.]'::text
                       AND parse_ident(table_named.table_name) = ARRAY[n.nspname::text, c.relname::text]),
-                  table_named.table_name::regclass::oid);
+                  to_regclass(table_named.table_name)::oid, no_such_table(table_named.table_name));
 END;
-COMMENT ON FUNCTION table_named(text) IS 'As regclass: 42P01 if there is no such table.';
+COMMENT ON FUNCTION table_named(text) IS 'As regclass; 42P01 if there is no such table.';
 
 CREATE FUNCTION get_index_trends(table_name text, days integer DEFAULT 7)
 RETURNS TABLE (indexname text, scans_per_day numeric[])
@@ -521,11 +552,13 @@ BEGIN ATOMIC
       FROM statistics_started_anew() a
      CROSS JOIN (SELECT n.now, date_trunc('day'::text, n.now, 'UTC'::text) AS today
                    FROM (SELECT clock_timestamp() AS now) n) t
+  ), target AS MATERIALIZED (
+    SELECT table_named(get_index_trends.table_name) AS relid
   ), part AS (
     -- Of a partitioned index all parts.
     SELECT i.indexrelid AS root, i.indexrelid
-      FROM pg_catalog.pg_index i
-     WHERE i.indrelid = table_named(get_index_trends.table_name)
+      FROM target t
+      JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
     UNION ALL
     SELECT p.root, i.inhrelid FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.indexrelid
   ), day AS (
@@ -533,18 +566,24 @@ BEGIN ATOMIC
            m.today - (m.days - d.n - 1)::double precision * interval '24 hours' AS behind
       FROM moment m
      CROSS JOIN LATERAL generate_series(1, m.days) AS d (n)
-  ), period AS (
-    -- Rolled up, the first row tells of the day until then.
-    SELECT p.root, coalesce(i.since, date_trunc('day'::text, i.until, 'UTC'::text)) AS since, i.until, i.scans
+  ), leaf AS MATERIALIZED (
+    SELECT p.root, d.indexrelid, t.oid AS relid, n.nspname::text AS schemaname, t.relname::text AS tablename,
+           c.relname::text AS indexname, d.definition_hash, pg_stat_get_numscans(c.oid) AS idx_scan,
+           (SELECT true FROM index_usage_snapshots h WHERE h.indexrelid = c.oid LIMIT 1) IS NOT NULL AS has_rows
       FROM part p
       JOIN pg_catalog.pg_index x ON x.indexrelid = p.indexrelid
       JOIN pg_catalog.pg_class c ON c.oid = x.indexrelid AND c.relkind = 'i'::"char"
       JOIN pg_catalog.pg_class t ON t.oid = x.indrelid
       JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
+      JOIN index_definitions d ON d.indexrelid = x.indexrelid
+  ), period AS (
+    -- Rolled up, the first row tells of the day until then.
+    SELECT l.root, coalesce(i.since, date_trunc('day'::text, i.until, 'UTC'::text)) AS since, i.until, i.scans
+      FROM leaf l
      CROSS JOIN moment m
      CROSS JOIN LATERAL index_usage_intervals(
-             c.oid, t.oid, n.nspname::text, t.relname::text, c.relname::text,
-             pg_stat_get_numscans(c.oid), m.now, m.surely, m.perhaps) i
+             l.indexrelid, l.relid, l.schemaname, l.tablename, l.indexname, l.definition_hash, l.has_rows,
+             l.idx_scan, m.now, m.surely, m.perhaps) i
      -- Scans are known to have been even where there may have been more.
      WHERE i.scans > 0::bigint OR i.observed AND i.since IS NOT NULL
   ), share AS (
