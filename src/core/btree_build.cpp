@@ -22,27 +22,36 @@ double BtreeBuild::GroupBytes(uint32_t tuple_bytes, uint32_t tids) const noexcep
   return bytes;
 }
 
-// What is expected if each TID is live with the same probability.
-double BtreeBuild::FewLiveBytes(uint32_t tuple_bytes, uint32_t tids, double live) const noexcept {
-  if (MostTids(tuple_bytes) == 1) return live * GroupBytes(tuple_bytes, tids);
-  double probability = std::pow(1.0 - live, tids);
-  double bytes = 0.0;
+double BtreeBuild::EvenLiveBytes(uint32_t tuple_bytes, double live_tids) const noexcept {
+  const auto low = static_cast<uint32_t>(live_tids);
+  const double above = live_tids - low;
+  return (1.0 - above) * GroupBytes(tuple_bytes, low) + above * GroupBytes(tuple_bytes, low + 1);
+}
+
+double BtreeBuild::FewLiveBytes(uint32_t tuple_bytes, uint32_t tids, Live live) const noexcept {
+  const double all = GroupBytes(tuple_bytes, tids);
+  if (tids == 1 || MostTids(tuple_bytes) == 1) return live.share * all;
+  double probability = std::pow(1.0 - live.share, tids);
+  double alone = 0.0;  // each lives or dies by itself
   for (uint32_t k = 1; k <= tids; ++k) {
-    probability *= live / (1.0 - live) * (tids - k + 1) / k;
-    bytes += probability * GroupBytes(tuple_bytes, k);
+    probability *= live.share / (1.0 - live.share) * (tids - k + 1) / k;
+    alone += probability * GroupBytes(tuple_bytes, k);
   }
-  return bytes;
+  if (live.together >= 0.0)
+    return alone + std::min(live.together, 1.0) * (live.share * all - alone);
+  const double apart = std::min(-live.together * (tids - 1), 1.0);
+  return alone + apart * (EvenLiveBytes(tuple_bytes, live.share * tids) - alone);
 }
 
-double BtreeBuild::ManyLiveBytes(uint32_t tuple_bytes, Many many, double live) const noexcept {
-  const double tids = live * static_cast<double>(many.tids) / static_cast<double>(many.groups);
-  const auto low = static_cast<uint32_t>(tids);
-  const double above = tids - low;
-  return static_cast<double>(many.groups) *
-         ((1.0 - above) * GroupBytes(tuple_bytes, low) + above * GroupBytes(tuple_bytes, low + 1));
+double BtreeBuild::ManyLiveBytes(uint32_t tuple_bytes, Many many, Live live) const noexcept {
+  const auto groups = static_cast<double>(many.groups);
+  const double tids = static_cast<double>(many.tids) / groups;
+  const double apart = EvenLiveBytes(tuple_bytes, live.share * tids);
+  const double together = live.share * EvenLiveBytes(tuple_bytes, tids);
+  return groups * (apart + std::clamp(live.together, 0.0, 1.0) * (together - apart));
 }
 
-double BtreeBuild::LiveBytes(double live) const noexcept {
+double BtreeBuild::LiveBytes(Live live) const noexcept {
   double bytes = 0.0;
   for (uint32_t i = 0; i < kSizes; ++i) {
     const uint32_t tuple_bytes = 8 * i;
@@ -71,7 +80,7 @@ void BtreeBuild::AddTuple(uint32_t bytes, uint32_t posting_bytes) noexcept {
   last_posting_bytes_ = posting_bytes;
 }
 
-void BtreeBuild::AddGroup(uint32_t tuple_bytes, uint32_t tids) noexcept {
+void BtreeBuild::AddTids(uint32_t tuple_bytes, uint32_t tids) noexcept {
   all_bytes_ += GroupBytes(tuple_bytes, tids);
   const uint32_t i = std::min(tuple_bytes / 8, kSizes - 1);
   if (tids <= kFewTids) {
@@ -89,17 +98,35 @@ void BtreeBuild::AddGroup(uint32_t tuple_bytes, uint32_t tids) noexcept {
   }
 }
 
-double BtreeBuild::LeafPages(double live) const noexcept {
-  if (all_bytes_ == 0.0 || live <= 0.0) return 0.0;
+void BtreeBuild::AddGroup(uint32_t tuple_bytes, uint32_t tids, bool goes_on) noexcept {
+  if (goes_on) {
+    const uint32_t most = MostTids(tuple_bytes);
+    if (rest_bytes_ != tuple_bytes && rest_tids_ > 0) {
+      AddTids(rest_bytes_, rest_tids_);
+      rest_tids_ = 0;
+    }
+    rest_bytes_ = tuple_bytes;
+    rest_tids_ += tids % most;
+    tids -= tids % most;
+    if (rest_tids_ >= most) {
+      rest_tids_ -= most;
+      tids += most;
+    }
+  }
+  if (tids > 0) AddTids(tuple_bytes, tids);
+}
+
+double BtreeBuild::LeafPages(Live live) const noexcept {
+  if (all_bytes_ == 0.0 || live.share <= 0.0) return 0.0;
   const double room = shape_.page_bytes - shape_.leaf_free;
   const double pages = static_cast<double>(full_pages_) +
                        std::min(static_cast<double>(used_ - kLinePointer) / room, 1.0);
-  return live >= 1.0 ? pages : pages * LiveBytes(live) / all_bytes_;
+  return live.share >= 1.0 ? pages : pages * LiveBytes(live) / all_bytes_;
 }
 
-uint64_t BtreeBuild::WholeLeafPages(double live) const noexcept {
-  if (all_bytes_ == 0.0 || live <= 0.0) return 0;
-  return live >= 1.0 ? full_pages_ + 1 : static_cast<uint64_t>(std::ceil(LeafPages(live)));
+uint64_t BtreeBuild::WholeLeafPages(Live live) const noexcept {
+  if (all_bytes_ == 0.0 || live.share <= 0.0) return 0;
+  return live.share >= 1.0 ? full_pages_ + 1 : static_cast<uint64_t>(std::ceil(LeafPages(live)));
 }
 
 double BtreeBuild::InnerPages(double leaf_pages, double pivot_bytes) const noexcept {

@@ -19,13 +19,21 @@ class BtreeBuild {
   explicit BtreeBuild(Shape shape) noexcept : shape_(shape) {}
 
   // `tids` equal keys, each a tuple of `tuple_bytes` (aligned, header included), in the index's
-  // order.
-  void AddGroup(uint32_t tuple_bytes, uint32_t tids) noexcept;
+  // order. A group that goes on (on a page that is read later, or never) leaves its rest to the
+  // others that do.
+  void AddGroup(uint32_t tuple_bytes, uint32_t tids, bool goes_on) noexcept;
 
-  // Leaf pages if all (1) or a share of the TIDs, evenly spread, is live; the last page counts as
-  // far as it is filled, or wholly.
-  double LeafPages(double live) const noexcept;
-  uint64_t WholeLeafPages(double live) const noexcept;
+  // How many TIDs are live: a share of them, and how much those of equal keys live or die
+  // `together`: 1 all or none, 0 each by itself, less if the dead ones are spread evenly over the
+  // keys.
+  struct Live {
+    double share = 1.0;
+    double together = 0.0;
+  };
+
+  // Leaf pages for the live ones; the last page counts as far as it is filled, or wholly.
+  double LeafPages(Live live) const noexcept;
+  uint64_t WholeLeafPages(Live live) const noexcept;
 
   // The pages above so many leaf pages, when their separators have `pivot_bytes`.
   double InnerPages(double leaf_pages, double pivot_bytes) const noexcept;
@@ -45,9 +53,11 @@ class BtreeBuild {
   };
 
   uint32_t MostTids(uint32_t tuple_bytes) const noexcept;
-  double LiveBytes(double live) const noexcept;
-  double FewLiveBytes(uint32_t tuple_bytes, uint32_t tids, double live) const noexcept;
-  double ManyLiveBytes(uint32_t tuple_bytes, Many many, double live) const noexcept;
+  double LiveBytes(Live live) const noexcept;
+  double FewLiveBytes(uint32_t tuple_bytes, uint32_t tids, Live live) const noexcept;
+  double ManyLiveBytes(uint32_t tuple_bytes, Many many, Live live) const noexcept;
+  double EvenLiveBytes(uint32_t tuple_bytes, double live_tids) const noexcept;
+  void AddTids(uint32_t tuple_bytes, uint32_t tids) noexcept;
   void AddTuple(uint32_t bytes, uint32_t posting_bytes) noexcept;
 
   Shape shape_;
@@ -56,6 +66,8 @@ class BtreeBuild {
   uint32_t tuples_ = 0;
   uint32_t last_bytes_ = 0;
   uint32_t last_posting_bytes_ = 0;
+  uint32_t rest_bytes_ = 0;  // tuples of the groups that go on, and the TIDs that they left
+  uint32_t rest_tids_ = 0;
   double all_bytes_ = 0.0;
 
   // Groups by the size of their tuple and their TIDs; those of more TIDs in sum.

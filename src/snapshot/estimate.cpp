@@ -148,7 +148,7 @@ TableEstimate EstimateOneTable(Oid id, Sampling sampling) {
   } else {
     const RowCounts counts = CountedRows(id);
     EstimateByStatistics(table.get(), counts.live, counts.dead, &bloat);
-    result.rows = {counts.live, counts.dead};
+    result.rows = {counts.live, counts.dead, nullptr};
   }
   table.Close();
   if (OidIsValid(toast)) AddToast(toast, sampling, dropped_share, &bloat);
@@ -248,7 +248,7 @@ IndexedRows RowsOf(Oid table, Sampling sampling, Skipped* skipped) {
     rows = EstimateHeap(relation.get(), sampling).rows;
   } else {
     const RowCounts counts = CountedRows(table);
-    rows = {counts.live, counts.dead};
+    rows = {counts.live, counts.dead, nullptr};
   }
   relation.Close();
   return rows;
@@ -322,13 +322,17 @@ BloatEstimate EstimateIndex(Oid index, int most) {
 }
 
 void EstimateWithIndexes(Oid table, int most, TakeEstimate take, void* argument) {
+  // Of one table after the other: nothing may pile up.
+  const MemoryContext outer = CurrentMemoryContext;
+  const MemoryContext context =
+      AllocSetContextCreate(outer, "train_perf estimate", ALLOCSET_DEFAULT_SIZES);
+  MemoryContextSwitchTo(context);
   const Sampling sampling = SamplingOf(most);
   TableEstimate estimate = {};
   estimate.bloat.skipped = Skipped::kDamaged;
   WarnOfDamage(table, CatchDamage([&] { estimate = EstimateOneTable(table, sampling); }));
   take(table, estimate.bloat, argument);
-  if (estimate.bloat.skipped != Skipped::kNo) return;
-  List* indexes = IndexesOf(table);
+  List* indexes = estimate.bloat.skipped == Skipped::kNo ? IndexesOf(table) : NIL;
   ListCell* cell;
   foreach (cell, indexes) {
     const Oid index = lfirst_oid(cell);
@@ -338,6 +342,8 @@ void EstimateWithIndexes(Oid table, int most, TakeEstimate take, void* argument)
                  CatchDamage([&] { bloat = EstimateOneIndex(index, sampling, estimate.rows); }));
     take(index, bloat, argument);
   }
+  MemoryContextSwitchTo(outer);
+  MemoryContextDelete(context);
 }
 
 }  // namespace train_perf

@@ -1,6 +1,6 @@
 #include "snapshot/heap_sample.hpp"
 
-#include <cmath>
+#include <new>
 
 #include "core/heap_packing.hpp"
 #include "pg/damage.hpp"
@@ -119,8 +119,10 @@ uint32 SizeFormedAnew(TupleDesc columns, HeapTupleHeader tuple, Size length, Toa
 
 class HeapReader final : public PageReader {
  public:
-  explicit HeapReader(Relation relation)
+  // `known` may be null.
+  HeapReader(Relation relation, LiveRows* known)
       : relation_(relation),
+        known_(known),
         columns_(RelationGetDescr(relation)),
         horizon_(GetOldestNonRemovableTransactionId(relation)),
         reforms_(HasDroppedColumns(columns_)),
@@ -131,17 +133,23 @@ class HeapReader final : public PageReader {
 
   void Read(Buffer buffer, Page page, BlockNumber block) override {
     OnPage now = {};
+    now.roots.block = block;
     const OffsetNumber last = PageGetMaxOffsetNumber(page);
     if (last > MaxHeapTuplesPerPage) RaiseDamage(ERRCODE_DATA_CORRUPTED, "too many line pointers");
     for (OffsetNumber number = FirstOffsetNumber; number <= last; ++number) {
       const ItemId item = PageGetItemId(page, number);
       if (ItemIdIsDead(item)) {
         ++now.dead;
-        ++now.dead_pointers;
+        now.is_root[number] = true;
+      } else if (ItemIdIsRedirected(item)) {
+        now.is_root[number] = true;
+        now.next[number] = ItemIdGetRedirect(item);
       } else if (ItemIdIsNormal(item)) {
-        ReadTuple(buffer, page, item, block, &now);
+        ReadTuple(buffer, page, number, block, &now);
       }
     }
+    for (OffsetNumber number = FirstOffsetNumber; number <= last; ++number)
+      if (now.is_root[number]) JudgeRoot(number, last, &now);
     Note(now);
   }
 
@@ -157,6 +165,7 @@ class HeapReader final : public PageReader {
     estimate.recently_dead = static_cast<double>(recently_dead_) * weight;
     estimate.rows.live = static_cast<double>(rows_) * weight;
     estimate.rows.dead = static_cast<double>(dead_pointers_) * weight;
+    estimate.rows.known = known_;
     const uint64 toast = toast_.kept + toast_.dropped;
     if (toast > 0)
       estimate.dropped_share = static_cast<double>(toast_.dropped) / static_cast<double>(toast);
@@ -168,24 +177,32 @@ class HeapReader final : public PageReader {
     uint32 live, dead, recently_dead, rows, dead_pointers, kept;
     ToastBytes toast;
     uint32 sizes[MaxHeapTuplesPerPage];  // of those that a rewrite keeps
+    // By line pointer. What index entries may point to, whether a rewrite keeps the tuple, and
+    // where the chain of its HOT updates goes on; 0: nowhere.
+    bool is_root[MaxHeapTuplesPerPage + 1];
+    bool is_kept[MaxHeapTuplesPerPage + 1];
+    OffsetNumber next[MaxHeapTuplesPerPage + 1];
+    LiveRows::KnownPage roots;
   };
 
-  void ReadTuple(Buffer buffer, Page page, ItemId item, BlockNumber block, OnPage* now) {
+  void ReadTuple(Buffer buffer, Page page, OffsetNumber number, BlockNumber block, OnPage* now) {
+    const ItemId item = PageGetItemId(page, number);
     if (!IsSane(page, item, SizeofHeapTupleHeader))
       RaiseDamage(ERRCODE_DATA_CORRUPTED, "a line pointer leads nowhere");
     HeapTupleData tuple;
     tuple.t_data = reinterpret_cast<HeapTupleHeader>(PageGetItem(page, item));
     tuple.t_len = ItemIdGetLength(item);
     tuple.t_tableOid = RelationGetRelid(relation_);
-    ItemPointerSet(&tuple.t_self, block, FirstOffsetNumber);
+    ItemPointerSet(&tuple.t_self, block, number);
     if (tuple.t_data->t_hoff < SizeofHeapTupleHeader || tuple.t_data->t_hoff > tuple.t_len ||
         HeapTupleHeaderGetNatts(tuple.t_data) > columns_->natts)
       RaiseDamage(ERRCODE_DATA_CORRUPTED, "a tuple's header is wrong");
-    const bool ends_chain = !HeapTupleHeaderIsHotUpdated(tuple.t_data);
+    now->is_root[number] = !HeapTupleHeaderIsHeapOnly(tuple.t_data);
+    if (HeapTupleHeaderIsHotUpdated(tuple.t_data))
+      now->next[number] = ItemPointerGetOffsetNumberNoCheck(&tuple.t_data->t_ctid);
     switch (HeapTupleSatisfiesVacuum(&tuple, horizon_, buffer)) {
       case HEAPTUPLE_DEAD:
         ++now->dead;
-        if (ends_chain && !HeapTupleHeaderIsHeapOnly(tuple.t_data)) ++now->dead_pointers;
         return;
       case HEAPTUPLE_RECENTLY_DEAD:
         ++now->recently_dead;
@@ -196,10 +213,24 @@ class HeapReader final : public PageReader {
         ++now->live;
         break;
     }
-    if (ends_chain) ++now->rows;
+    now->is_kept[number] = true;
     const bool reform = reforms_ || HeapTupleHeaderGetNatts(tuple.t_data) < columns_->natts;
     now->sizes[now->kept++] =
         reform ? SizeFormedAnew(columns_, tuple.t_data, tuple.t_len, &now->toast) : tuple.t_len;
+  }
+
+  // An index entry leads to a row if the chain that begins here has one.
+  static void JudgeRoot(OffsetNumber root, OffsetNumber last, OnPage* now) {
+    OffsetNumber number = root;
+    for (int steps = 0; number != 0 && number <= last && steps <= last; ++steps) {
+      if (now->is_kept[number]) {
+        ++now->rows;
+        now->roots.SetLive(root);
+        return;
+      }
+      number = now->next[number];
+    }
+    ++now->dead_pointers;
   }
 
   void Note(const OnPage& now) {
@@ -211,9 +242,11 @@ class HeapReader final : public PageReader {
     toast_.kept += now.toast.kept;
     toast_.dropped += now.toast.dropped;
     for (uint32 i = 0; i < now.kept; ++i) packing_.Add(now.sizes[i]);
+    if (known_ != nullptr) known_->Add(now.roots);
   }
 
   Relation relation_;
+  LiveRows* known_;
   TupleDesc columns_;
   TransactionId horizon_;
   bool reforms_;
@@ -225,7 +258,14 @@ class HeapReader final : public PageReader {
 }  // namespace
 
 HeapEstimate EstimateHeap(Relation relation, Sampling sampling) {
-  HeapReader reader(relation);
+  LiveRows* known = nullptr;
+  if (relation->rd_rel->relhasindex) {
+    const uint32 most = Min(Min(static_cast<uint32>(sampling.most), LiveRows::kMostPages),
+                            RelationGetNumberOfBlocks(relation) + 1);
+    auto* room = static_cast<LiveRows::KnownPage*>(palloc(most * sizeof(LiveRows::KnownPage)));
+    known = new (palloc(sizeof(LiveRows))) LiveRows(room, most);
+  }
+  HeapReader reader(relation, known);
   const PageSample sample = ReadSample(relation, sampling.most, sampling.ring, &reader);
   return reader.Result(sample);
 }

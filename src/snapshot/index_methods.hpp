@@ -1,6 +1,7 @@
 // What an index would be after a rebuild, one function per access method.
 #pragma once
 
+#include "core/live_rows.hpp"
 #include "snapshot/page_sample.hpp"
 
 namespace train_perf {
@@ -10,6 +11,7 @@ namespace train_perf {
 struct IndexedRows {
   double live;  // rows that a rebuild would index, recently dead ones included
   double dead;  // line pointers that index entries may still point to, but no row
+  const LiveRows* known;  // which are which, of the sampled pages; null: unknown
 };
 
 struct IndexEstimate {

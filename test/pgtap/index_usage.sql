@@ -128,7 +128,7 @@ CREATE INDEX f_n_expression ON usage_f ((id + 0));
 CREATE INDEX f_s ON usage_f (c);
 CREATE INDEX f_s_c ON usage_f (c COLLATE "C");
 CREATE INDEX f_s_pattern ON usage_f (c text_pattern_ops);
-SELECT set_eq($$SELECT conname, indexrelid::regclass::text FROM foreign_key_supports() JOIN pg_constraint ON oid = constraint_oid
+SELECT set_eq($$SELECT conname, indexrelid::regclass::text FROM foreign_key_indexes() i JOIN pg_constraint c ON c.oid = i.conoid
     WHERE conrelid = 'usage_f'::regclass$$,
   $$VALUES ('usage_f_ab'::name, 'f_ab'), ('usage_f_ab', 'f_bac'), ('usage_f_ab', 'f_ab_not_null'),
            ('usage_f_n', 'f_n'), ('usage_f_n', 'f_n_hash'), ('usage_f_s', 'f_s'), ('usage_f_s', 'f_s_pattern')$$,
