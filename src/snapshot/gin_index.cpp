@@ -103,6 +103,9 @@ class GinReader final : public PageReader {
     return leaves + inner + data;
   }
 
+  void Release() {
+    if (keys_ != nullptr) pfree(keys_);
+  }
   double items() const { return items_; }
 
  private:
@@ -302,6 +305,7 @@ IndexEstimate EstimateGin(Relation index, Sampling sampling, IndexedRows rows) {
   estimate.pages = 1 + std::max(1.0, weight * reader.PagesAfter());
   estimate.live = reader.items() * weight * share;
   estimate.dead = reader.items() * weight - estimate.live;
+  reader.Release();
   return estimate;
 }
 

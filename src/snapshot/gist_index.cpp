@@ -43,6 +43,7 @@ class GistReader final : public PageReader {
     fills_[leaves_++] = static_cast<float>(content.former_items);
   }
 
+  void Release() { pfree(fills_); }
   double entries() const { return entries_; }
   double leaves() const { return leaves_; }
   double inner() const { return inner_; }
@@ -119,6 +120,7 @@ IndexEstimate EstimateGist(Relation index, Sampling sampling, IndexedRows rows) 
   estimate.pages = leaves <= 1 ? 1 : leaves + std::max(1.0, inner);
   estimate.live = entries * share;
   estimate.dead = entries - estimate.live;
+  reader.Release();
   return estimate;
 }
 

@@ -10,7 +10,6 @@ extern "C" {
 #include "access/hash.h"
 #include "access/relation.h"
 #include "optimizer/plancat.h"
-#include "storage/lmgr.h"
 #include "utils/rel.h"
 }
 
@@ -74,6 +73,10 @@ class HashReader final : public PageReader {
     for (uint32 i = 0; i < buckets_; ++i) pages += HashOverflow(counts_[i] * share, kCapacity);
     return pages;
   }
+  void Release() {
+    if (counts_ != nullptr) pfree(counts_);
+    pfree(heavy_codes_);
+  }
   bool counted() const { return counts_ != nullptr; }
 
   // The same from a sample, of which each entry stands for `weight`.
@@ -125,18 +128,13 @@ class HashReader final : public PageReader {
 // The rows that a rebuild would expect. Only fresh statistics count: others are renewed before
 // anybody rebuilds the index.
 double ExpectedRows(Relation index, IndexedRows rows) {
-  const Oid table = index->rd_index->indrelid;
-  if (!ConditionalLockRelationOid(table, AccessShareLock)) return rows.live;
-  const Relation relation = try_relation_open(table, NoLock);
-  if (relation == nullptr) {
-    UnlockRelationOid(table, AccessShareLock);
-    return rows.live;
-  }
+  const Relation table = TryOpenTable(index);
+  if (table == nullptr) return rows.live;
   BlockNumber pages = 0;
   double tuples = 0;
   double visible = 0;
-  estimate_rel_size(relation, nullptr, &pages, &tuples, &visible);
-  relation_close(relation, AccessShareLock);
+  estimate_rel_size(table, nullptr, &pages, &tuples, &visible);
+  relation_close(table, AccessShareLock);
   return std::abs(tuples - rows.live) <= kStale * rows.live ? tuples : rows.live;
 }
 
@@ -168,6 +166,7 @@ IndexEstimate EstimateHash(Relation index, Sampling sampling, IndexedRows rows) 
   estimate.pages = 2.0 + buckets + overflow + std::floor(overflow / kPagesPerBitmap);
   estimate.live = live;
   estimate.dead = entries - live;
+  reader.Release();
   return estimate;
 }
 

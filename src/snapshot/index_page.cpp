@@ -71,17 +71,12 @@ double LiveShare(Relation index, double entries, IndexedRows rows) noexcept {
   return IsPartial(index) ? LiveShare(rows) : std::min(1.0, rows.live / entries);
 }
 
-bool TableBlocks(Relation index, BlockNumber* blocks) {
+Relation TryOpenTable(Relation index) {
   const Oid table = index->rd_index->indrelid;
-  if (!ConditionalLockRelationOid(table, AccessShareLock)) return false;
+  if (!ConditionalLockRelationOid(table, AccessShareLock)) return nullptr;
   const Relation relation = try_relation_open(table, NoLock);
-  if (relation == nullptr) {
-    UnlockRelationOid(table, AccessShareLock);
-    return false;
-  }
-  *blocks = RelationGetNumberOfBlocks(relation);
-  relation_close(relation, AccessShareLock);
-  return true;
+  if (relation == nullptr) UnlockRelationOid(table, AccessShareLock);
+  return relation;
 }
 
 }  // namespace train_perf

@@ -32,7 +32,8 @@ double LiveShare(Relation index, double entries, IndexedRows rows) noexcept;
 // The same, if entries are of some rows, or many of one.
 double LiveShare(IndexedRows rows) noexcept;
 
-// The pages of the index's table; false if it cannot be locked at once.
-bool TableBlocks(Relation index, BlockNumber* blocks);
+// The index's table with AccessShareLock, to be closed with it; nullptr if it cannot be locked at
+// once.
+Relation TryOpenTable(Relation index);
 
 }  // namespace train_perf

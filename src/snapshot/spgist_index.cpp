@@ -2,12 +2,15 @@
 // placeholders, as splits do, and takes them away at the end of a page only: then the fullest pages
 // tell how much all have lost, as deletions thin out all pages alike.
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "core/split_pages.hpp"
 #include "snapshot/index_page.hpp"
 
 extern "C" {
 #include "access/spgist_private.h"
+#include "catalog/pg_type.h"
 #include "utils/rel.h"
 }
 
@@ -23,10 +26,32 @@ constexpr double kUsedPointers = 0.85;
 // only one takes more; VACUUM takes away a third of their line pointers then.
 constexpr double kOrderedFill = 0.9;
 constexpr double kOrderedThird = 1.0 / 3;
-constexpr double kThirdGivenUp = 0.15;
+constexpr double kThirdGivenUp = 0.3;
 // Above this, nothing was deleted.
 constexpr double kUnchanged = 0.94;
 constexpr double kFixedPages = 3;  // the metapage and both roots
+constexpr Oid kKdPointFamily = 4016;
+
+// The mean fill of leaf pages, over indexes of all sizes: where it is for one depends on how far
+// its pages are on the way to the next splits. Zero where it is not known.
+double TypicalFill(Relation index) {
+  switch (TupleDescAttr(RelationGetDescr(index), 0)->atttypid) {
+    case TEXTOID:
+      return 0.84;
+    case POINTOID:
+      return index->rd_opfamily[0] == kKdPointFamily ? 0.69 : 0.8;
+    case INETOID:
+    case INT4RANGEOID:
+    case INT8RANGEOID:
+    case NUMRANGEOID:
+    case TSRANGEOID:
+    case TSTZRANGEOID:
+    case DATERANGEOID:
+      return 0.69;
+    default:
+      return 0;
+  }
+}
 
 class SpGistReader final : public PageReader {
  public:
@@ -59,15 +84,38 @@ class SpGistReader final : public PageReader {
       fills_[leaves_++] = static_cast<float>(bytes / SPGIST_PAGE_CAPACITY);
   }
 
+  void Release() { pfree(fills_); }
   double entries() const { return entries_; }
-  double leaves() const { return leaves_; }
-  double inner() const { return inner_; }
+
+  // Pages that a rebuild makes of those that were read, if `share` of the entries are live.
+  double PagesAfter(double share) {
+    if (leaves_ == 0) return 0;
+    std::sort(fills_, fills_ + leaves_);
+    const double remaining = RemainingShare();
+    const double built_fill = std::accumulate(fills_, fills_ + leaves_, 0.0) / leaves_ / remaining;
+    share *= remaining;
+    const double inner = IsRadix() ? inner_ * std::sqrt(share) : inner_ * share;
+    return leaves_ * share * built_fill / FillAfter(built_fill, share) + inner;
+  }
+
+ private:
+  bool IsRadix() const { return TupleDescAttr(RelationGetDescr(index_), 0)->atttypid == TEXTOID; }
+  bool IsOrdered() const {
+    return removed_ > kThirdGivenUp * pointers_ || AreAlike(fills_, leaves_);
+  }
+
+  // The fewer entries are left, the less it says how full pages were with all.
+  double FillAfter(double fill, double share) const {
+    constexpr double kForgotten = 1.5;
+    const double typical = TypicalFill(index_);
+    if (typical == 0 || IsOrdered()) return fill;
+    return typical + (fill - typical) * std::max(0.0, 1 - kForgotten * (1 - share));
+  }
 
   // The share of the entries, as a build left them, that leaf pages still have.
-  double RemainingShare() {
+  double RemainingShare() const {
     constexpr int kFew = 10;
     if (removed_ == 0 || leaves_ < kFew) return 1;
-    std::sort(fills_, fills_ + leaves_);
     const double high = fills_[leaves_ - 1 - leaves_ / 10];
     double share = 0;
     if (removed_ > kThirdGivenUp * pointers_)
@@ -79,7 +127,6 @@ class SpGistReader final : public PageReader {
     return share > kUnchanged ? 1 : share;
   }
 
- private:
   Relation index_;
   float* fills_;  // of leaf pages with entries
   int leaves_ = 0;
@@ -97,10 +144,10 @@ IndexEstimate EstimateSpGist(Relation index, Sampling sampling, IndexedRows rows
   const double weight = estimate.sample.Weight();
   const double entries = reader.entries() * weight;
   const double share = LiveShare(index, entries, rows);
-  const double pages = (reader.leaves() + reader.inner()) * weight;
-  estimate.pages = kFixedPages + pages * share * reader.RemainingShare();
+  estimate.pages = kFixedPages + weight * reader.PagesAfter(share);
   estimate.live = entries * share;
   estimate.dead = entries - estimate.live;
+  reader.Release();
   return estimate;
 }
 
