@@ -355,8 +355,9 @@ SELECT is(pg_temp.roll_up(), 1::bigint, 'what_comes_later_is_rolled_up_too');
 SELECT pg_temp.forget();
 SELECT is(pg_temp.roll_up(), 0::bigint, 'nothing_for_nothing');
 
--- Months.
+-- Months, without those of now, which the collector may have made.
 
+SELECT maintain_partitions_of('index_usage_snapshots', '400 days', '2029-06-10 00:00+00', unit => 'month') \gset ignored_
 SELECT is(maintain_partitions_of('index_usage_snapshots', '400 days', '2030-02-10 00:00+00', unit => 'month'), 2,
   'this_month_and_the_next');
 INSERT INTO index_usage_snapshots (snapshot_timestamp, idx_scan) VALUES ('2030-02-28 23:59:59.999999+00', 1), ('2030-03-01 00:00+00', 2),
