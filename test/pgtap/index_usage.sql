@@ -357,7 +357,16 @@ SELECT is(pg_temp.roll_up(), 0::bigint, 'nothing_for_nothing');
 
 -- Months, without those of now, which the collector may have made.
 
-SELECT maintain_partitions_of('index_usage_snapshots', '400 days', '2029-06-10 00:00+00', unit => 'month') \gset ignored_
+DO $$
+DECLARE
+  part regclass;
+BEGIN
+  FOR part IN SELECT inhrelid FROM pg_inherits
+               WHERE inhparent = 'index_usage_snapshots'::regclass AND inhrelid::regclass::text ~ '_p\d{8}$' LOOP
+    EXECUTE format('DROP TABLE %s', part);
+  END LOOP;
+END
+$$;
 SELECT is(maintain_partitions_of('index_usage_snapshots', '400 days', '2030-02-10 00:00+00', unit => 'month'), 2,
   'this_month_and_the_next');
 INSERT INTO index_usage_snapshots (snapshot_timestamp, idx_scan) VALUES ('2030-02-28 23:59:59.999999+00', 1), ('2030-03-01 00:00+00', 2),
