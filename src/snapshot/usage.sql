@@ -95,42 +95,16 @@ END;
 COMMENT ON FUNCTION latest_index_usage(oid, timestamptz) IS
   'The latest row with that OID until a time, if there is one.';
 
-CREATE FUNCTION is_renamed_index(of_index oid, of_table oid, schemaname text, indexname text,
-                                 definition_hash bigint)
-RETURNS boolean
+CREATE FUNCTION is_index_name_free(schemaname text, indexname text) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  -- A dump may come from where the OIDs were those of others. Without the table's OID the old name
-  -- must be free.
-  SELECT EXISTS (
-    SELECT FROM pg_catalog.pg_index i
-     WHERE i.indexrelid = is_renamed_index.of_index
-       AND CASE WHEN is_renamed_index.of_table IS NULL
-                THEN NOT EXISTS (
-                  SELECT FROM pg_catalog.pg_class c
-                    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-                   WHERE c.relname::text = is_renamed_index.indexname
-                     AND n.nspname::text = is_renamed_index.schemaname AND c.relkind = 'i'::"char")
-                ELSE i.indrelid = is_renamed_index.of_table END
-       AND (is_renamed_index.definition_hash IS NULL
-            OR is_renamed_index.definition_hash = (
-              SELECT d.definition_hash FROM index_definitions d WHERE d.indexrelid = i.indexrelid)));
+  SELECT NOT EXISTS (
+    SELECT FROM pg_catalog.pg_class c
+      JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+     WHERE c.relname::text = is_index_name_free.indexname AND n.nspname::text = is_index_name_free.schemaname
+       AND c.relkind = 'i'::"char");
 END;
-COMMENT ON FUNCTION is_renamed_index(oid, oid, text, text, bigint) IS
-  'Whether a row with these columns and another name than its index has now is of that index nevertheless.';
-
-CREATE FUNCTION is_orphaned_usage(of_index oid, of_table oid, wanted_by oid) RETURNS boolean
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-  -- A table of the same name is another one, unless the rows come from a dump: then nothing was captured here.
-  SELECT (is_orphaned_usage.of_table IS NULL OR is_orphaned_usage.of_table = is_orphaned_usage.wanted_by
-          OR NOT EXISTS (SELECT FROM index_usage_capture))
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
-                      WHERE i.indexrelid = is_orphaned_usage.of_index
-                        AND i.indrelid = is_orphaned_usage.of_table);
-END;
-COMMENT ON FUNCTION is_orphaned_usage(oid, oid, oid) IS
-  'Whether a row with these OIDs is free for an index of the same name on the table `wanted_by`.';
+COMMENT ON FUNCTION is_index_name_free(text, text) IS 'Whether there is no such index.';
 
 CREATE FUNCTION index_usage_history(of_index oid, of_table oid, schemaname text, tablename text,
                                     indexname text, definition_hash bigint, has_rows boolean, at timestamptz)
@@ -144,7 +118,10 @@ BEGIN ATOMIC
    WHERE h.indexrelid = index_usage_history.of_index AND h.snapshot_timestamp <= index_usage_history.at
      AND (h.schemaname = index_usage_history.schemaname AND h.tablename = index_usage_history.tablename
             AND h.indexname = index_usage_history.indexname
-          OR is_renamed_index(h.indexrelid, h.relid, h.schemaname, h.indexname, h.definition_hash))
+          -- Renamed. A dump may come from where the OIDs were those of others.
+          OR (h.relid = index_usage_history.of_table
+              OR h.relid IS NULL AND is_index_name_free(h.schemaname, h.indexname))
+             AND (h.definition_hash IS NULL OR h.definition_hash = index_usage_history.definition_hash))
   UNION ALL
   SELECT h.*
     FROM index_usage_snapshots h
@@ -153,7 +130,8 @@ BEGIN ATOMIC
      AND h.schemaname = index_usage_history.schemaname AND h.tablename = index_usage_history.tablename
      AND (h.definition_hash IS NULL OR h.definition_hash = index_usage_history.definition_hash)
   UNION ALL
-  -- Rebuilt since the last capture.
+  -- Rebuilt since the last capture. A table of the same name is another one, unless the rows come from a
+  -- dump: then nothing was captured here.
   SELECT h.*
     FROM index_usage_snapshots h
    WHERE NOT index_usage_history.has_rows
@@ -161,7 +139,10 @@ BEGIN ATOMIC
      AND h.snapshot_timestamp <= index_usage_history.at
      AND h.schemaname = index_usage_history.schemaname AND h.tablename = index_usage_history.tablename
      AND (h.definition_hash IS NULL OR h.definition_hash = index_usage_history.definition_hash)
-     AND is_orphaned_usage(h.indexrelid, h.relid, index_usage_history.of_table);
+     AND (h.relid IS NULL OR h.relid = index_usage_history.of_table
+          OR NOT EXISTS (SELECT FROM index_usage_capture))
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                      WHERE i.indexrelid = h.indexrelid AND i.indrelid = h.relid);
 END;
 COMMENT ON FUNCTION index_usage_history(oid, oid, text, text, text, bigint, boolean, timestamptz) IS
   'The rows until a time of one index, given by its OID, table, names, definition, and whether there are '
@@ -236,65 +217,74 @@ BEGIN ATOMIC
         OR (i.schemaname, i.tablename, i.indexname) IN (
              SELECT n.schemaname, n.tablename, n.indexname FROM index_usage_snapshots n
               WHERE n.indexrelid IS NULL)
-  ), by_name AS MATERIALIZED (
-    SELECT h.id, h.snapshot_timestamp, u.indexrelid, h.indexrelid IS NOT NULL AS of_other
+  ), found AS MATERIALIZED (
+    -- By name: of indexes that are gone, as in index_usage_history.
+    SELECT h.id, h.snapshot_timestamp, u.indexrelid, u.relid, u.schemaname, u.tablename, u.indexname,
+           u.definition_hash, h.indexrelid IS NOT NULL AS was_other, true AS is_own, true AS had_name
       FROM unsettled u
       JOIN index_usage_snapshots h ON h.indexname = u.indexname
        AND h.schemaname = u.schemaname AND h.tablename = u.tablename
      WHERE h.indexrelid IS DISTINCT FROM u.indexrelid
        AND (h.definition_hash IS NULL OR h.definition_hash = u.definition_hash)
-       AND is_orphaned_usage(h.indexrelid, h.relid, u.relid)
-  ), by_oid AS MATERIALIZED (
-    SELECT h.id, h.snapshot_timestamp, u.indexrelid, h.indexname = u.indexname AS has_name,
-           h.schemaname = u.schemaname AND h.tablename = u.tablename AND h.indexname = u.indexname
-           OR is_renamed_index(h.indexrelid, h.relid, h.schemaname, h.indexname, h.definition_hash) AS is_own
+       AND (h.relid IS NULL OR h.relid = u.relid OR NOT EXISTS (SELECT FROM index_usage_capture))
+       AND NOT EXISTS (SELECT FROM pg_catalog.pg_index i
+                        WHERE i.indexrelid = h.indexrelid AND i.indrelid = h.relid)
+    UNION ALL
+    -- By OID.
+    SELECT h.id, h.snapshot_timestamp, u.indexrelid, u.relid, u.schemaname, u.tablename, u.indexname,
+           u.definition_hash, false,
+           coalesce(h.schemaname = u.schemaname AND h.tablename = u.tablename AND h.indexname = u.indexname
+                    OR (h.relid = u.relid
+                        OR h.relid IS NULL AND is_index_name_free(h.schemaname, h.indexname))
+                       AND (h.definition_hash IS NULL OR h.definition_hash = u.definition_hash), false),
+           coalesce(h.indexname = u.indexname, false)
       FROM unsettled u
       JOIN index_usage_snapshots h ON h.indexrelid = u.indexrelid
      WHERE (h.relid = u.relid AND h.schemaname = u.schemaname AND h.tablename = u.tablename
             AND h.indexname = u.indexname) IS NOT TRUE
   ), claimed AS MATERIALIZED (
-    SELECT DISTINCT ON (c.id, c.snapshot_timestamp) c.id, c.snapshot_timestamp, c.owner
-      FROM (SELECT n.id, n.snapshot_timestamp, n.indexrelid AS owner FROM by_name n
+    SELECT f.id, f.snapshot_timestamp, f.relid, f.schemaname, f.tablename, f.indexname, f.definition_hash,
+           CASE WHEN NOT f.is_own THEN 0::oid  -- of another database
+                -- As long as another index had the name, the history is that one's: this one was being
+                -- built to replace it.
+                WHEN f.had_name OR (f.snapshot_timestamp BETWEEN f.since AND f.until) IS NOT TRUE
+                THEN f.indexrelid END AS owner
+      FROM (SELECT f.*, min(f.snapshot_timestamp) FILTER (WHERE f.was_other) OVER of_index AS since,
+                   max(f.snapshot_timestamp) FILTER (WHERE f.was_other) OVER of_index AS until
+              FROM found f
+            WINDOW of_index AS (PARTITION BY f.indexrelid)) f
+  ), settled AS MATERIALIZED (
+    SELECT DISTINCT ON (c.id, c.snapshot_timestamp) c.*
+      FROM (SELECT c.*, false AS in_the_way FROM claimed c
             UNION ALL
-            SELECT o.id, o.snapshot_timestamp,
-                   CASE WHEN NOT o.is_own THEN 0::oid  -- from another database
-                        -- As long as another index had the name, the history is that one's: this one was
-                        -- being built to replace it.
-                        WHEN o.has_name OR l.indexrelid IS NULL
-                             OR o.snapshot_timestamp NOT BETWEEN l.since AND l.until
-                        THEN o.indexrelid END
-              FROM by_oid o
-              LEFT JOIN (SELECT n.indexrelid, min(n.snapshot_timestamp) AS since, max(n.snapshot_timestamp) AS until
-                           FROM by_name n
-                          WHERE n.of_other
-                          GROUP BY n.indexrelid) l ON l.indexrelid = o.indexrelid) c
-     ORDER BY c.id, c.snapshot_timestamp, c.owner DESC NULLS LAST
-  ), in_the_way AS MATERIALIZED (
-    -- Of an index that had the name and is gone.
-    SELECT h.id, h.snapshot_timestamp
-      FROM claimed c
-      JOIN unsettled u ON u.indexrelid = c.owner
-      JOIN index_usage_snapshots h ON h.snapshot_timestamp = c.snapshot_timestamp
-       AND h.schemaname = u.schemaname AND h.tablename = u.tablename AND h.indexname = u.indexname
-     WHERE (h.id, h.snapshot_timestamp) NOT IN (SELECT o.id, o.snapshot_timestamp FROM claimed o)
+            -- Of an index that had the name and is gone.
+            SELECT h.id, h.snapshot_timestamp, NULL, NULL, NULL, NULL, NULL, NULL, true
+              FROM claimed c
+              JOIN index_usage_snapshots h ON h.snapshot_timestamp = c.snapshot_timestamp
+               AND h.schemaname = c.schemaname AND h.tablename = c.tablename AND h.indexname = c.indexname
+             WHERE c.owner > 0::oid AND h.id <> c.id) c
+     ORDER BY c.id, c.snapshot_timestamp, c.in_the_way, c.owner DESC NULLS LAST
   ), taken AS (
     DELETE FROM index_usage_snapshots h
-     USING (SELECT c.id, c.snapshot_timestamp, c.owner FROM claimed c
-            UNION ALL
-            SELECT w.id, w.snapshot_timestamp, NULL::oid FROM in_the_way w) c
-     WHERE h.id = c.id AND h.snapshot_timestamp = c.snapshot_timestamp
-    RETURNING h.*, c.owner
+     USING settled s
+     WHERE h.id = s.id AND h.snapshot_timestamp = s.snapshot_timestamp
+    RETURNING h.*, s.owner, s.relid AS new_relid, s.schemaname AS new_schemaname,
+              s.tablename AS new_tablename, s.indexname AS new_indexname,
+              s.definition_hash AS new_definition_hash
   ), given AS (
     INSERT INTO index_usage_snapshots (
       id, snapshot_timestamp, schemaname, tablename, indexname, idx_scan, idx_tup_read, idx_tup_fetch,
       index_size_bytes, table_size_bytes, indexrelid, scans_since_previous, reset_detected,
       definition_hash, relid)
-    SELECT t.id, t.snapshot_timestamp, coalesce(u.schemaname, t.schemaname),
-           coalesce(u.tablename, t.tablename), coalesce(u.indexname, t.indexname), t.idx_scan,
-           t.idx_tup_read, t.idx_tup_fetch, t.index_size_bytes, t.table_size_bytes, t.owner,
-           t.scans_since_previous, t.reset_detected, coalesce(u.definition_hash, t.definition_hash), u.relid
+    SELECT t.id, t.snapshot_timestamp,
+           CASE WHEN t.owner = 0::oid THEN t.schemaname ELSE t.new_schemaname END,
+           CASE WHEN t.owner = 0::oid THEN t.tablename ELSE t.new_tablename END,
+           CASE WHEN t.owner = 0::oid THEN t.indexname ELSE t.new_indexname END,
+           t.idx_scan, t.idx_tup_read, t.idx_tup_fetch, t.index_size_bytes, t.table_size_bytes, t.owner,
+           t.scans_since_previous, t.reset_detected,
+           CASE WHEN t.owner = 0::oid THEN t.definition_hash ELSE t.new_definition_hash END,
+           CASE WHEN t.owner = 0::oid THEN NULL ELSE t.new_relid END
       FROM taken t
-      LEFT JOIN unsettled u ON u.indexrelid = t.owner
      WHERE t.owner IS NOT NULL
      ORDER BY t.snapshot_timestamp  -- so all are taken before the first is given: names may be swapped
     ON CONFLICT DO NOTHING
@@ -362,6 +352,7 @@ COMMENT ON FUNCTION write_index_usage() IS 'Part of capture_index_usage_snapshot
 CREATE FUNCTION capture_index_usage_snapshot() RETURNS integer
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET jit = off  -- compiling takes longer than running
 BEGIN ATOMIC
   SELECT require_primary('capture_index_usage_snapshot()'::text);
   SELECT CASE WHEN try_snapshot_lock('index_usage_snapshots'::regclass) THEN write_index_usage() ELSE 0 END;
@@ -400,6 +391,7 @@ CREATE FUNCTION judge_index_usage(age_days integer)
 RETURNS TABLE (indexrelid oid, schemaname text, tablename text, indexname text, index_size_bytes bigint,
                idx_scan bigint, observed interval, last_used timestamptz, verdict text)
 LANGUAGE sql VOLATILE
+SET jit = off
 BEGIN ATOMIC
   WITH moment AS MATERIALIZED (
     SELECT clock_timestamp() AS now, pg_catalog.make_interval(days => judge_index_usage.age_days) AS age,
@@ -546,6 +538,7 @@ COMMENT ON FUNCTION table_named(text) IS 'As regclass; 42P01 if there is no such
 CREATE FUNCTION get_index_trends(table_name text, days integer DEFAULT 7)
 RETURNS TABLE (indexname text, scans_per_day numeric[])
 LANGUAGE sql VOLATILE
+SET jit = off
 BEGIN ATOMIC
   WITH RECURSIVE moment AS MATERIALIZED (
     SELECT t.now, t.today, check_days(get_index_trends.days, 'days'::text) AS days, a.surely, a.perhaps
@@ -697,6 +690,7 @@ COMMENT ON FUNCTION next_index_usage_rollup(timestamptz, integer) IS
 
 CREATE FUNCTION roll_up_index_usage() RETURNS integer
 LANGUAGE sql VOLATILE
+SET jit = off
 BEGIN ATOMIC
   WITH period AS MATERIALIZED (
     SELECT n.first, n.behind FROM next_index_usage_rollup(clock_timestamp(), 50000) n

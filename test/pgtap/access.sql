@@ -51,7 +51,7 @@ CREATE TEMP VIEW reading AS
          ('index_usage_snapshots', 'SELECT'), ('index_usage_capture', 'SELECT'),
          ('snapshot_patterns(text,text)', 'EXECUTE'), ('snapshot_tables()', 'EXECUTE'),
          ('snapshot_indexes()', 'EXECUTE'), ('relation_bytes(oid)', 'EXECUTE'),
-         ('index_definitions', 'SELECT'), ('is_renamed_index(oid,oid,text,text,bigint)', 'EXECUTE'), ('is_orphaned_usage(oid,oid,oid)', 'EXECUTE'),
+         ('index_definitions', 'SELECT'), ('is_index_name_free(text,text)', 'EXECUTE'),
          ('index_usage_history(oid,oid,text,text,text,bigint,boolean,timestamp with time zone)', 'EXECUTE'),
          ('index_usage_intervals(oid,oid,text,text,text,bigint,boolean,bigint,timestamp with time zone,boolean,boolean)', 'EXECUTE'),
          ('statistics_started_anew()', 'EXECUTE'),
