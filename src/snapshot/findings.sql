@@ -1,4 +1,8 @@
 -- What can be done better about indexes: found in the catalogs alone, without waiting for any lock.
+--
+-- Nobody analyzes the catalogs after creating ten thousand tables, so the planner may expect a few rows
+-- where there are many: the functions that join whole catalogs do without nested loops, and without JIT,
+-- which costs more than it saves.
 
 CREATE FUNCTION unlocked_index_definition(index oid) RETURNS text
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'tp_unlocked_index_definition';
@@ -10,24 +14,31 @@ LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'tp_is_invalid_now';
 COMMENT ON FUNCTION is_invalid_now(oid) IS
   'Whether an index exists and is invalid at this moment, whatever the statement''s snapshot says.';
 
-CREATE FUNCTION index_totals(relation oid, OUT size_bytes bigint, OUT scans bigint)
+CREATE FUNCTION size_now(relation oid, relkind "char", relpages integer) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT CASE WHEN size_now.relkind IN ('p'::"char", 'I'::"char") THEN 0::bigint
+              ELSE coalesce(relation_bytes(size_now.relation),
+                            size_now.relpages::bigint * pg_catalog.current_setting('block_size'::text)::bigint) END;
+END;
+COMMENT ON FUNCTION size_now(oid, "char", integer) IS
+  'Bytes of a relation of pg_class without its partitions; if its file cannot be found, those at its last '
+  'VACUUM or ANALYZE.';
+
+CREATE FUNCTION partition_totals(relation oid, OUT size_bytes bigint, OUT scans bigint)
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   WITH RECURSIVE part AS (
-    SELECT index_totals.relation AS relid
+    SELECT partition_totals.relation AS relid
     UNION ALL
     SELECT h.inhrelid FROM part p JOIN pg_catalog.pg_inherits h ON h.inhparent = p.relid
   )
-  SELECT coalesce(pg_catalog.sum(coalesce(relation_bytes(c.oid), c.relpages::bigint *
-                                 pg_catalog.current_setting('block_size'::text)::bigint)), 0::numeric)::bigint,
+  SELECT pg_catalog.sum(size_now(c.oid, c.relkind, c.relpages))::bigint,
          coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_numscans(c.oid)), 0::numeric)::bigint
     FROM part p
-    JOIN pg_catalog.pg_class c ON c.oid = p.relid
-   WHERE c.relkind NOT IN ('p'::"char", 'I'::"char");
+    JOIN pg_catalog.pg_class c ON c.oid = p.relid;
 END;
-COMMENT ON FUNCTION index_totals(oid) IS
-  'Size and scans of a table or index with all its partitions; where something is locked exclusively, '
-  'the size at its last VACUUM or ANALYZE.';
+COMMENT ON FUNCTION partition_totals(oid) IS 'Size and scans of a partitioned table or index.';
 
 CREATE FUNCTION quoted_columns(relation oid, attnums smallint[]) RETURNS text
 LANGUAGE sql STABLE
@@ -41,6 +52,7 @@ COMMENT ON FUNCTION quoted_columns(oid, smallint[]) IS 'The columns'' names as a
 CREATE FUNCTION kept_indexes() RETURNS SETOF oid
 LANGUAGE sql STABLE
 SET jit = off
+SET enable_nestloop = off
 BEGIN ATOMIC
   WITH RECURSIVE needed AS (
     SELECT i.indexrelid
@@ -78,9 +90,16 @@ CREATE FUNCTION redundant_indexes(OUT indexrelid oid, OUT covered_by oid)
 RETURNS SETOF record
 LANGUAGE sql STABLE ROWS 100
 SET jit = off
+SET enable_nestloop = off
 BEGIN ATOMIC
   -- Lists end with a delimiter each: then a list begins with another one if its text does.
-  WITH usable AS MATERIALIZED (
+  WITH parameter AS (
+    SELECT a.attrelid, pg_catalog.string_agg(a.attnum::text || a.attoptions::text, ' '::text ORDER BY a.attnum) AS list
+      FROM pg_catalog.pg_attribute a
+     -- Columns of tables have options of another kind.
+     WHERE a.attoptions IS NOT NULL AND a.attrelid IN (SELECT i.indexrelid FROM pg_catalog.pg_index i)
+     GROUP BY a.attrelid
+  ), usable AS MATERIALIZED (
     SELECT i.indexrelid, i.indrelid, c.relam, am.amname, i.indnkeyatts, i.indisunique, i.indimmediate,
            i.indnullsnotdistinct, i.indisclustered, c.relispartition,
            pg_catalog.array_to_string((i.indkey::smallint[])[0:i.indnkeyatts - 1], ' '::text) || ' '::text AS columns,
@@ -93,17 +112,20 @@ BEGIN ATOMIC
            (i.indkey::smallint[])[i.indnkeyatts:] AS included,
            -- Of other methods, what is stored depends on it.
            CASE WHEN am.amname IN ('btree'::name, 'hash'::name, 'gist'::name, 'spgist'::name, 'gin'::name) THEN ''::text
-                ELSE coalesce(c.reloptions::text, ''::text) END AS storage
+                ELSE coalesce(c.reloptions::text, ''::text) END AS storage,
+           coalesce(p.list, ''::text) AS parameters
       FROM snapshot_relations('{r,m,p}'::"char"[]) r
       JOIN pg_catalog.pg_index i ON i.indrelid = r.relid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
       JOIN pg_catalog.pg_am am ON am.oid = c.relam
+      -- Of operator classes.
+      LEFT JOIN parameter p ON p.attrelid = i.indexrelid
      WHERE i.indisvalid AND i.indisready AND i.indislive
   ), covering AS MATERIALIZED (
     SELECT a.indexrelid, b.indexrelid AS covered_by
       FROM usable a
       JOIN usable b ON b.indrelid = a.indrelid AND b.indexrelid <> a.indexrelid AND b.relam = a.relam
-       AND b.predicate = a.predicate AND b.storage = a.storage
+       AND b.predicate = a.predicate AND b.storage = a.storage AND b.parameters = a.parameters
        AND pg_catalog.starts_with(b.columns, a.columns) AND pg_catalog.starts_with(b.opclasses, a.opclasses)
        AND pg_catalog.starts_with(b.collations, a.collations) AND pg_catalog.starts_with(b.options, a.options)
        AND pg_catalog.starts_with(b.expressions, a.expressions)
@@ -112,11 +134,6 @@ BEGIN ATOMIC
        AND (NOT a.indisunique
             OR b.indisunique AND b.indnkeyatts = a.indnkeyatts AND (b.indimmediate OR NOT a.indimmediate)
                AND (b.indnullsnotdistinct OR NOT a.indnullsnotdistinct))
-     -- Parameters of operator classes.
-     WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_attribute x
-                         JOIN pg_catalog.pg_attribute y ON y.attrelid = b.indexrelid AND y.attnum = x.attnum
-                        WHERE x.attrelid = a.indexrelid AND x.attnum <= a.indnkeyatts
-                          AND x.attoptions::text IS DISTINCT FROM y.attoptions::text)
   ), ranked AS MATERIALIZED (
     -- Of twins, the first one stays.
     SELECT u.indexrelid, u.indnkeyatts, u.relispartition, k.kept IS NULL AS droppable,
@@ -158,6 +175,7 @@ CREATE FUNCTION unindexed_foreign_keys(OUT relid oid, OUT columns smallint[], OU
 RETURNS SETOF record
 LANGUAGE sql STABLE ROWS 100
 SET jit = off
+SET enable_nestloop = off
 BEGIN ATOMIC
   WITH RECURSIVE fk AS MATERIALIZED (
     SELECT c.oid, c.conname, c.conrelid, c.confrelid, c.conkey, c.conparentid, r.relkind
@@ -168,7 +186,7 @@ BEGIN ATOMIC
     SELECT f.oid AS root, f.oid, f.relkind FROM fk f WHERE f.conparentid = 0::oid
     UNION ALL
     SELECT p.root, f.oid, f.relkind FROM part p JOIN fk f ON f.conparentid = p.oid
-  ), checked AS (
+  ), checked AS MATERIALIZED (
     SELECT p.root, p.relkind,
            p.oid IN (SELECT x.conoid FROM foreign_key_indexes() x) AS indexed
       FROM part p
@@ -200,6 +218,7 @@ CREATE FUNCTION invalid_indexes(OUT indexrelid oid, OUT in_progress boolean)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE ROWS 10
 SET jit = off
+SET enable_nestloop = off
 BEGIN ATOMIC
   WITH invalid AS MATERIALIZED (
     SELECT i.indexrelid, i.indrelid, i.xmax AS changed_by
@@ -262,6 +281,7 @@ CREATE FUNCTION unused_index_candidates(OUT indexrelid oid, OUT days_since_last_
 RETURNS SETOF record
 LANGUAGE sql VOLATILE ROWS 100
 SET jit = off
+SET enable_nestloop = off
 BEGIN ATOMIC
   WITH redundant AS MATERIALIZED (
     SELECT r.indexrelid, r.covered_by FROM redundant_indexes() r
@@ -313,7 +333,11 @@ WITH found AS (
          pg_catalog.quote_ident(n.nspname::text) || '.'::text || pg_catalog.quote_ident(cover.relname::text) AS cover,
          coalesce(unlocked_index_definition(c.oid), 'its table is locked'::text) AS definition,
          coalesce(unlocked_index_definition(cover.oid), 'its table is locked'::text) AS cover_definition,
-         totals.size_bytes, totals.scans, i.indisclustered AS clustered,
+         CASE WHEN c.relkind = 'I'::"char" THEN (partition_totals(c.oid)).size_bytes
+              ELSE size_now(c.oid, c.relkind, c.relpages) END AS size_bytes,
+         CASE WHEN c.relkind = 'I'::"char" THEN (partition_totals(c.oid)).scans
+              ELSE pg_catalog.pg_stat_get_numscans(c.oid) END AS scans,
+         i.indisclustered AS clustered,
          con.conname, c.relkind = 'I'::"char" AS partitioned,
          pg_catalog.quote_ident(owner_schema.nspname::text) || '.'::text
            || pg_catalog.quote_ident(owner.relname::text) AS toast_owner,
@@ -331,7 +355,6 @@ WITH found AS (
      AND con.contype IN ('p'::"char", 'u'::"char", 'x'::"char")
     LEFT JOIN pg_catalog.pg_class owner ON owner.reltoastrelid = t.oid AND t.relkind = 't'::"char"
     LEFT JOIN pg_catalog.pg_namespace owner_schema ON owner_schema.oid = owner.relnamespace
-   CROSS JOIN LATERAL index_totals(c.oid) totals
 ), judged AS (
   SELECT d.*,
          d.finding = 'invalid'::text
@@ -341,11 +364,12 @@ WITH found AS (
 ), foreign_key AS (
   SELECT n.nspname::text AS schemaname, t.relname::text AS tablename, t.relkind = 'p'::"char" AS partitioned,
          pg_catalog.format('%I.%I'::text, n.nspname, t.relname) AS of_table,
-         quoted_columns(t.oid, u.columns) AS columns, names.constraints, names.referenced, totals.size_bytes
+         quoted_columns(t.oid, u.columns) AS columns, names.constraints, names.referenced,
+         CASE WHEN t.relkind = 'p'::"char" THEN (partition_totals(t.oid)).size_bytes
+              ELSE size_now(t.oid, t.relkind, t.relpages) END AS size_bytes
     FROM unindexed_foreign_keys() u
     JOIN pg_catalog.pg_class t ON t.oid = u.relid
     JOIN pg_catalog.pg_namespace n ON n.oid = t.relnamespace
-   CROSS JOIN LATERAL index_totals(t.oid) totals
    CROSS JOIN LATERAL (
      SELECT pg_catalog.string_agg(pg_catalog.quote_ident(k.conname::text), ', '::text ORDER BY k.conname) AS constraints,
             pg_catalog.string_agg(DISTINCT pg_catalog.format('%I.%I'::text, rn.nspname, r.relname), ', '::text)

@@ -15,28 +15,34 @@ CREATE FUNCTION foreign_key_indexes(OUT conoid oid, OUT indexrelid oid)
 RETURNS SETOF record
 LANGUAGE sql STABLE
 SET jit = off
+SET enable_nestloop = off
 BEGIN ATOMIC
   WITH fk AS MATERIALIZED (
     SELECT c.oid, c.conrelid, c.conkey, c.conpfeqop, pg_catalog.cardinality(c.conkey) AS columns
       FROM snapshot_relations('{r,p}'::"char"[]) r
       JOIN pg_catalog.pg_constraint c ON c.conrelid = r.relid AND c.contype = 'f'::"char"
-  ), fk_column AS (
-    SELECT f.oid, f.conrelid, f.conkey, f.columns, k.attnum, a.attcollation, o.oid AS equality, o.oprcom
+  ), fk_part AS MATERIALIZED (
+    SELECT f.oid, f.conrelid, f.conkey, f.columns, k.attnum, k.equality
       FROM fk f
      CROSS JOIN LATERAL unnest(f.conkey, f.conpfeqop) AS k (attnum, equality)
-      JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = k.attnum
-      JOIN pg_catalog.pg_operator o ON o.oid = k.equality
-  ), index_column AS (
-    SELECT i.indrelid, i.indexrelid, k.attnum, k.place, k.colloid, oc.opcfamily,
-           CASE WHEN i.indpred IS NULL THEN NULL::text ELSE comparable_tree(i.indpred::text) END AS predicate
+  ), fk_column AS MATERIALIZED (
+    SELECT f.oid, f.conrelid, f.conkey, f.columns, f.attnum, a.attcollation, f.equality, o.oprcom
+      FROM fk_part f
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.attnum
+      JOIN pg_catalog.pg_operator o ON o.oid = f.equality
+  ), index_part AS MATERIALIZED (
+    SELECT i.indrelid, i.indexrelid, i.indpred, k.attnum, k.opclass, k.colloid, k.place
       FROM pg_catalog.pg_index i
-      JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-      JOIN pg_catalog.pg_am am ON am.oid = c.relam AND am.amname NOT IN ('brin'::name, 'gin'::name)
      CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[])
                         WITH ORDINALITY AS k (attnum, opclass, colloid, place)
-      JOIN pg_catalog.pg_opclass oc ON oc.oid = k.opclass
      WHERE i.indrelid IN (SELECT f.conrelid FROM fk f) AND i.indisvalid AND i.indisready AND i.indislive
        AND k.place <= i.indnkeyatts::bigint
+  ), index_column AS MATERIALIZED (
+    SELECT k.indrelid, k.indexrelid, k.attnum, k.place, k.colloid, oc.opcfamily,
+           CASE WHEN k.indpred IS NULL THEN NULL::text ELSE comparable_tree(k.indpred::text) END AS predicate
+      FROM index_part k
+      JOIN pg_catalog.pg_opclass oc ON oc.oid = k.opclass
+      JOIN pg_catalog.pg_am am ON am.oid = oc.opcmethod AND am.amname NOT IN ('brin'::name, 'gin'::name)
   )
   -- The columns of the key come first, in any order.
   SELECT f.oid, x.indexrelid

@@ -67,7 +67,7 @@ CREATE TEMP VIEW reading AS
          ('get_high_bloat_tables(numeric)', 'EXECUTE'), ('index_bloat_status()', 'EXECUTE'),
          ('index_findings', 'SELECT'), ('snapshot_relations("char"[])', 'EXECUTE'),
          ('unlocked_index_definition(oid)', 'EXECUTE'), ('is_invalid_now(oid)', 'EXECUTE'),
-         ('index_totals(oid)', 'EXECUTE'), ('comparable_tree(text)', 'EXECUTE'),
+         ('size_now(oid,"char",integer)', 'EXECUTE'), ('partition_totals(oid)', 'EXECUTE'), ('comparable_tree(text)', 'EXECUTE'),
          ('quoted_columns(oid,smallint[])', 'EXECUTE'), ('kept_indexes()', 'EXECUTE'),
          ('redundant_indexes()', 'EXECUTE'), ('foreign_key_indexes()', 'EXECUTE'),
          ('unindexed_foreign_keys()', 'EXECUTE'), ('invalid_indexes()', 'EXECUTE'),

@@ -362,6 +362,43 @@ SELECT ok(detail LIKE '%first_key, second_key%' AND detail LIKE '%references c.p
 INSERT INTO c.t SELECT NULL, g FROM generate_series(1, 40000) g;
 SELECT is((SELECT level FROM index_findings WHERE finding_key = 'unindexed_fk:c.t(a)'), 'warning', 'of_a_large_table_it_is_a_warning');
 
+-- Unused ones: all that is found can be dropped together.
+
+CREATE TABLE unused (indexname text);
+CREATE OR REPLACE FUNCTION unused_indexes(age_days integer)
+RETURNS TABLE (schemaname text, tablename text, indexname text, index_size text, idx_scan bigint,
+               days_since_last_scan integer) LANGUAGE sql STABLE
+AS $$ SELECT 'c', 't', u.indexname, '1 MB', 0::bigint, NULL::integer FROM unused u $$;
+
+CREATE FUNCTION pg_temp.found_unused(script text, VARIADIC names text[]) RETURNS text[] LANGUAGE plpgsql
+AS $$
+BEGIN
+  DELETE FROM unused;
+  INSERT INTO unused SELECT unnest(names);
+  RETURN pg_temp.found_after(script);
+END
+$$;
+
+ALTER SCHEMA c RENAME TO aside;
+SELECT is(pg_temp.found_unused('CREATE TABLE t (a int); CREATE INDEX x ON t (a)', 'x'), '{unused:x}', 'an_unused_index');
+SELECT is(pg_temp.found_unused('CREATE TABLE t (a int); CREATE INDEX x ON t (a); CREATE INDEX y ON t (a)', 'x'),
+  '{duplicate:y}', 'an_unused_one_that_takes_over_from_a_used_twin_stays');
+SELECT is(pg_temp.found_unused('CREATE TABLE t (a int); CREATE INDEX x ON t (a); CREATE INDEX y ON t (a)', 'x', 'y'),
+  '{duplicate:y,unused:x,unused:y}', 'unused_twins_can_both_go');
+SELECT is(pg_temp.found_unused('CREATE TABLE p (a int PRIMARY KEY); CREATE TABLE t (a int REFERENCES p, b int, c int);
+  CREATE INDEX x ON t (a, b); CREATE INDEX y ON t (a, c)', 'x', 'y'), '{unused:y}', 'a_foreign_key_keeps_an_index_of_two');
+SELECT is(pg_temp.found_unused('CREATE TABLE p (a int PRIMARY KEY); CREATE TABLE t (a int REFERENCES p, b int, c int);
+  CREATE INDEX x ON t (a, b); CREATE INDEX y ON t (a, c)', 'x'), '{unused:x}', 'the_other_one_is_used');
+SELECT is(pg_temp.found_unused('CREATE TABLE p (a int PRIMARY KEY); CREATE TABLE t (a int REFERENCES p, b int);
+  CREATE INDEX x ON t (a); CREATE INDEX y ON t (a, b)', 'x', 'y'), '{duplicate:x,unused:x}', 'the_other_one_is_redundant');
+SELECT is(pg_temp.found_unused('CREATE TABLE t (a int PRIMARY KEY)', 't_pkey'), '{}', 'a_primary_key_in_any_case_stays');
+DROP TABLE unused CASCADE;
+CREATE OR REPLACE FUNCTION unused_indexes(age_days integer)
+RETURNS TABLE (schemaname text, tablename text, indexname text, index_size text, idx_scan bigint,
+               days_since_last_scan integer) LANGUAGE sql STABLE
+AS $$ SELECT 'c', 't', 'x', '1 MB', 0::bigint, 40 WHERE false $$;
+ALTER SCHEMA aside RENAME TO c;
+
 -- Our own objects, and those that snapshots leave out.
 
 SELECT is((SELECT count(*) FROM index_findings f
