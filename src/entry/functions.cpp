@@ -39,6 +39,7 @@ TRAIN_PERF_FUNCTION(tp_estimate_table_bloat);
 TRAIN_PERF_FUNCTION(tp_estimate_index_bloat);
 TRAIN_PERF_FUNCTION(tp_estimate_with_indexes);
 TRAIN_PERF_FUNCTION(tp_relation_bytes);
+TRAIN_PERF_FUNCTION(tp_file_bytes);
 TRAIN_PERF_FUNCTION(tp_unlocked_index_definition);
 TRAIN_PERF_FUNCTION(tp_is_invalid_now);
 }
@@ -296,6 +297,12 @@ Datum tp_estimate_with_indexes(PG_FUNCTION_ARGS) {
 
 Datum tp_relation_bytes(PG_FUNCTION_ARGS) {
   const std::optional<int64> bytes = MainForkBytes(PG_GETARG_OID(0));
+  if (!bytes) PG_RETURN_NULL();
+  PG_RETURN_INT64(*bytes);
+}
+
+Datum tp_file_bytes(PG_FUNCTION_ARGS) {
+  const std::optional<int64> bytes = MainForkBytes(PG_GETARG_OID(0), PG_GETARG_OID(1));
   if (!bytes) PG_RETURN_NULL();
   PG_RETURN_INT64(*bytes);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 extern "C" {
+#include "common/relpath.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
 #else
@@ -58,6 +59,20 @@ inline bool OwnsRelation(Oid relation, Oid user) {
   return object_ownercheck(RelationRelationId, relation, user);
 #else
   return pg_class_ownercheck(relation, user);
+#endif
+}
+
+// The path of the first segment of a main fork in this database.
+inline void CopyDataFilePath(Oid tablespace, Oid filenode, char* path, Size size) {
+  constexpr int kNoBackend = -1;  // not a temporary relation
+#if PG_VERSION_NUM >= 180000
+  const RelPathStr made =
+      GetRelationPath(MyDatabaseId, tablespace, filenode, kNoBackend, MAIN_FORKNUM);
+  strlcpy(path, made.str, size);
+#else
+  char* made = GetRelationPath(MyDatabaseId, tablespace, filenode, kNoBackend, MAIN_FORKNUM);
+  strlcpy(path, made, size);
+  pfree(made);
 #endif
 }
 

@@ -89,27 +89,31 @@ CREATE FUNCTION table_states(after oid, most integer,
                              OUT pages bigint, OUT state_hash bigint)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE
+SET enable_nestloop = off  -- of many tables each catalog is read once
+SET jit = off
 BEGIN ATOMIC
   WITH covered AS MATERIALIZED (
     SELECT t.relid, t.schemaname, t.tablename FROM snapshot_tables() t
      WHERE t.relid > table_states.after ORDER BY t.relid LIMIT table_states.most
   ), part AS (
-    SELECT t.relid, c.oid, c.relfilenode
+    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace
       FROM covered t JOIN pg_catalog.pg_class c ON c.oid = t.relid
     UNION ALL
-    SELECT t.relid, o.oid, o.relfilenode
+    SELECT t.relid, o.oid, o.relfilenode, o.reltablespace
       FROM covered t JOIN pg_catalog.pg_class c ON c.oid = t.relid
       JOIN pg_catalog.pg_class o ON o.oid = c.reltoastrelid
     UNION ALL
-    SELECT t.relid, c.oid, c.relfilenode
+    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace
       FROM covered t JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+  ), sized AS MATERIALIZED (
+    SELECT p.relid, p.oid, p.relfilenode, file_bytes(p.reltablespace, p.relfilenode) AS bytes FROM part p
   ), file AS (
-    SELECT p.relid, sum(least(f.size / 8192::bigint, 1000::bigint))::bigint AS pages,
-           string_agg(p.oid::text || ' '::text || p.relfilenode::text || ' '::text
-                      || coalesce(f.size, 0::bigint)::text, ','::text ORDER BY p.oid) AS files
-      FROM part p CROSS JOIN LATERAL relation_bytes(p.oid) AS f (size)
-     GROUP BY p.relid
+    SELECT s.relid, sum(least(s.bytes / 8192::bigint, 1000::bigint))::bigint AS pages,
+           string_agg(s.oid::text || ' '::text || s.relfilenode::text || ' '::text
+                      || coalesce(s.bytes, 0::bigint)::text, ','::text ORDER BY s.oid) AS files
+      FROM sized s
+     GROUP BY s.relid
   )
   -- What this session has not yet reported counts too.
   SELECT t.relid, t.schemaname, t.tablename, f.pages, hashtextextended(pg_catalog.concat_ws(' '::text, f.files,

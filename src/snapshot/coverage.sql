@@ -78,6 +78,11 @@ LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_relation_byte
 COMMENT ON FUNCTION relation_bytes(oid) IS
   'pg_relation_size() that takes no lock, so that it never waits for one; NULL if there is no such relation.';
 
+CREATE FUNCTION file_bytes(reltablespace oid, relfilenode oid) RETURNS bigint
+LANGUAGE c VOLATILE STRICT PARALLEL SAFE AS 'MODULE_PATHNAME', 'tp_file_bytes';
+COMMENT ON FUNCTION file_bytes(oid, oid) IS
+  'The same for a row of pg_class, which is not looked up again.';
+
 CREATE FUNCTION require_primary(what text) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp

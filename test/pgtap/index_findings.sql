@@ -365,11 +365,12 @@ SELECT is((SELECT level FROM index_findings WHERE finding_key = 'unindexed_fk:c.
 -- Unused ones: all that is found can be dropped together.
 
 CREATE TABLE unused (indexname text);
-CREATE OR REPLACE FUNCTION unused_indexes(age_days integer)
-RETURNS TABLE (schemaname text, tablename text, indexname text, index_size text, idx_scan bigint,
-               days_since_last_scan integer) LANGUAGE sql STABLE
-AS $$ SELECT 'c', 't', u.indexname, '1 MB', 0::bigint, NULL::integer FROM unused u $$;
-
+CREATE OR REPLACE FUNCTION judge_index_usage(age_days integer)
+RETURNS TABLE (indexrelid oid, schemaname text, tablename text, indexname text, index_size_bytes bigint,
+               idx_scan bigint, observed interval, last_used timestamptz, verdict text)
+LANGUAGE sql VOLATILE
+AS $$ SELECT to_regclass('c.' || u.indexname)::oid, 'c', 't', u.indexname, 1048576::bigint, 0::bigint, interval '40 days',
+             NULL::timestamptz, 'unused' FROM unused u $$;
 CREATE FUNCTION pg_temp.found_unused(script text, VARIADIC names text[]) RETURNS text[] LANGUAGE plpgsql
 AS $$
 BEGIN
@@ -393,10 +394,11 @@ SELECT is(pg_temp.found_unused('CREATE TABLE p (a int PRIMARY KEY); CREATE TABLE
   CREATE INDEX x ON t (a); CREATE INDEX y ON t (a, b)', 'x', 'y'), '{duplicate:x,unused:x}', 'the_other_one_is_redundant');
 SELECT is(pg_temp.found_unused('CREATE TABLE t (a int PRIMARY KEY)', 't_pkey'), '{}', 'a_primary_key_in_any_case_stays');
 DROP TABLE unused CASCADE;
-CREATE OR REPLACE FUNCTION unused_indexes(age_days integer)
-RETURNS TABLE (schemaname text, tablename text, indexname text, index_size text, idx_scan bigint,
-               days_since_last_scan integer) LANGUAGE sql STABLE
-AS $$ SELECT 'c', 't', 'x', '1 MB', 0::bigint, 40 WHERE false $$;
+CREATE OR REPLACE FUNCTION judge_index_usage(age_days integer)
+RETURNS TABLE (indexrelid oid, schemaname text, tablename text, indexname text, index_size_bytes bigint,
+               idx_scan bigint, observed interval, last_used timestamptz, verdict text)
+LANGUAGE sql VOLATILE
+AS $$ SELECT 0::oid, '', '', '', 0::bigint, 0::bigint, interval '0', NULL::timestamptz, '' WHERE false $$;
 ALTER SCHEMA aside RENAME TO c;
 
 -- Our own objects, and those that snapshots leave out.
