@@ -193,10 +193,11 @@ class BtreeReader final : public PageReader {
     }
   }
 
-  // How many pages each leaf page that was read stands for. Inner pages tell more exactly how many
-  // leaf pages there are to each of them than their numbers in the sample.
+  // How many pages each leaf page that was read stands for. If there are many inner pages, how many
+  // pages they lead to tells more exactly than the numbers of both in the sample.
   double LeafWeight(const PageSample& sample) const noexcept {
-    if (sample.whole || inner_ == 0 || leaves_ == 0) return sample.Weight();
+    constexpr uint64 kEnough = 20;
+    if (sample.whole || inner_ < kEnough || leaves_ == 0) return sample.Weight();
     const double leaf_share = 1.0 - static_cast<double>(inner_) / static_cast<double>(children_);
     const double in_use = static_cast<double>(leaves_ + inner_) * sample.Weight();
     return children_ <= inner_ ? sample.Weight()

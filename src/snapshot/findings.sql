@@ -343,7 +343,7 @@ WITH found AS (
            || pg_catalog.quote_ident(owner.relname::text) AS toast_owner,
          f.finding = 'invalid'::text AND is_leftover(c.oid) AS leftover,
          f.finding = 'invalid'::text AND c.oid IN (SELECT k.kept FROM kept_indexes() AS k (kept)) AS kept,
-         i.indisexclusion AS exclusion, i.indislive AS live,
+         i.indisexclusion AS exclusion, i.indislive AS live, i.indisready AS ready,
          i.indisunique AS is_unique, i.indexprs IS NOT NULL AS has_expressions
     FROM found f
     JOIN pg_catalog.pg_index i ON i.indexrelid = f.indexrelid
@@ -383,14 +383,14 @@ WITH found AS (
          CASE j.finding
            WHEN 'duplicate'::text THEN 'Index '::text || j.index || ' is redundant: '::text || j.cover || ' does all its work'::text
            WHEN 'unused'::text THEN 'Index '::text || j.index || ' has not been used for 30 days'::text
-           ELSE 'Index '::text || j.index || ' is invalid: it costs writes and serves no query'::text
+           ELSE 'Index '::text || j.index || ' is invalid: no query uses it'::text
          END AS title,
          CASE j.finding
            WHEN 'duplicate'::text THEN
              'Covered by '::text || j.cover || ' ('::text || j.cover_definition || '). '::text
              || CASE WHEN j.conname IS NULL THEN ''::text
                      ELSE 'It belongs to the constraint '::text || pg_catalog.quote_ident(j.conname::text)
-                          || ', which requires nothing else. '::text END
+                          || ', which the other one enforces too. '::text END
              || CASE WHEN j.clustered THEN 'CLUSTER uses it: choose the other one with ALTER TABLE ... CLUSTER ON. '::text
                      ELSE ''::text END
            WHEN 'unused'::text THEN
@@ -406,10 +406,11 @@ WITH found AS (
                        || CASE WHEN j.is_unique THEN 'duplicate values'::text ELSE 'errors of its expressions'::text END
                        || ', then create it anew. '::text
              END
+             || CASE WHEN j.ready THEN 'Writes still maintain it. '::text ELSE ''::text END
              || CASE WHEN j.toast_owner IS NOT NULL THEN 'It belongs to the TOAST table of '::text || j.toast_owner
                        || '; dropping it needs USAGE on the schema pg_toast. '::text ELSE ''::text END
          END
-         || 'Table '::text || j.of_table || ', '::text || pg_catalog.pg_size_pretty(j.size_bytes) || ', '::text
+         || 'On table '::text || j.of_table || ', size '::text || pg_catalog.pg_size_pretty(j.size_bytes) || ', '::text
          || j.scans::text || ' scans. Definition: '::text || j.definition AS detail,
          j.schemaname, j.tablename, j.indexname, j.size_bytes AS bytes_to_win,
          CASE
