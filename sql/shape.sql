@@ -37,6 +37,15 @@ SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
  WHERE a.attrelid = 'index_usage_snapshots'::regclass AND a.attnum > 0 AND NOT a.attisdropped
  ORDER BY a.attnum;
 
+SELECT a.attrelid::regclass AS table, a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type,
+       CASE WHEN a.attnotnull THEN 'not null' END AS required,
+       CASE a.attgenerated WHEN 's' THEN 'generated' ELSE pg_get_expr(d.adbin, d.adrelid) END AS "default"
+  FROM pg_attribute a
+  LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+ WHERE a.attrelid IN ('table_bloat_snapshots'::regclass, 'index_bloat_snapshots'::regclass, 'index_findings'::regclass)
+   AND a.attnum > 0 AND NOT a.attisdropped
+ ORDER BY a.attrelid::regclass::text, a.attnum;
+
 SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type
   FROM pg_attribute a
  WHERE a.attrelid = 'query_stats'::regclass AND a.attnum > 0 AND NOT a.attisdropped
@@ -46,7 +55,8 @@ SELECT a.attname AS column, format_type(a.atttypid, a.atttypmod) AS type
 SELECT conrelid::regclass AS table, contype AS kind, pg_get_constraintdef(oid) AS definition
   FROM pg_constraint
  WHERE conrelid IN ('query_performance_logs'::regclass, 'performance_alerts'::regclass,
-                    'query_stats_history'::regclass, 'index_usage_snapshots'::regclass)
+                    'query_stats_history'::regclass, 'index_usage_snapshots'::regclass,
+                    'table_bloat_snapshots'::regclass, 'index_bloat_snapshots'::regclass)
    AND contype <> 'n'
  ORDER BY conrelid::regclass::text, contype, definition;
 
@@ -55,7 +65,8 @@ SELECT p.partrelid::regclass AS table, pg_get_partkeydef(p.partrelid) AS by,
        p.partdefid::regclass AS default_partition
   FROM pg_partitioned_table p
  WHERE p.partrelid IN ('query_performance_logs'::regclass, 'query_stats_history'::regclass,
-                       'index_usage_snapshots'::regclass)
+                       'index_usage_snapshots'::regclass, 'table_bloat_snapshots'::regclass,
+                       'index_bloat_snapshots'::regclass)
  ORDER BY p.partrelid::regclass::text;
 
 -- One open alert per fingerprint.
@@ -73,7 +84,9 @@ SELECT p.proname AS function, pg_get_function_arguments(p.oid) AS arguments,
                      'link_user_profiles', 'unlink_user_profiles', 'normalize_query', 'query_hash',
                      'latency_histogram', 'latency_quantile_ms', 'merge_latency',
                      'capture_index_usage_snapshot', 'detect_unused_indexes', 'get_index_trends',
-                     'check_unused_index_alerts')
+                     'check_unused_index_alerts', 'estimate_table_bloat', 'estimate_index_bloat',
+                     'calculate_index_bloat', 'capture_table_bloat_snapshot', 'get_bloat_status',
+                     'get_high_bloat_tables', 'check_table_bloat_alerts')
  ORDER BY 1, 2;
 
 -- As PostgREST calls them: by name, with what the caller has.
@@ -83,6 +96,12 @@ SELECT count(*) FROM get_query_stats(start_time => '2020-01-01', end_time => '20
 SELECT count(*) FROM get_query_stats(end_time => '2020-01-02');
 SELECT count(*) FROM get_query_stats();
 SELECT count(*) FROM capture_status();
+SELECT count(*) FROM get_bloat_status() WHERE false;
+SELECT count(*) FROM get_high_bloat_tables(threshold => 1e9);
+SELECT count(*) FROM detect_unused_indexes(age_days => 36500) WHERE false;
+SELECT count(*) FROM get_index_trends(table_name => 'performance_alerts', days => 7) WHERE false;
+SELECT count(*) FROM estimate_table_bloat(relation => 'performance_alerts', sample_pages => 10);
+SELECT count(*) FROM estimate_index_bloat(index => 'performance_alerts_open');
 SELECT log_query_performance(query_text => 'select shape', duration_ms => 1) IS NOT NULL AS logged;
 SELECT log_query_performance(
   query_text => 'select shape', duration_ms => 1, user_id => gen_random_uuid(), endpoint => 'GET /shape',

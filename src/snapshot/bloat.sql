@@ -64,6 +64,10 @@ CREATE TABLE index_bloat_snapshots (
 CREATE TABLE index_bloat_snapshots_default PARTITION OF index_bloat_snapshots DEFAULT;
 CREATE INDEX index_bloat_snapshots_index ON index_bloat_snapshots (schemaname, indexname, snapshot_timestamp);
 SELECT pg_catalog.pg_extension_config_dump('index_bloat_snapshots_default', '');
+COMMENT ON TABLE table_bloat_snapshots_default IS
+  'Rows for which there is no partition (yet); the collector moves them.';
+COMMENT ON TABLE index_bloat_snapshots_default IS
+  'Rows for which there is no partition (yet); the collector moves them.';
 COMMENT ON TABLE index_bloat_snapshots IS
   'The size of each index over time, and what REINDEX would make of it; columns as in '
   'table_bloat_snapshots, tuples are index entries.';
