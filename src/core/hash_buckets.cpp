@@ -28,9 +28,11 @@ double MeanHashOverflow(double mean, double group, double capacity) {
   if (!(groups > 0)) return 0;
   // Poisson's distribution around its mean; beyond ten deviations nothing is left.
   const double reach = 10 * std::sqrt(groups) + 20;
-  const double first = std::max(0.0, std::floor(groups - reach));
+  const auto first = static_cast<std::int64_t>(std::max(0.0, groups - reach));
+  const auto last = static_cast<std::int64_t>(groups + reach);
   double sum = 0;
-  for (double count = first; count <= groups + reach; ++count) {
+  for (std::int64_t i = first; i <= last; ++i) {
+    const auto count = static_cast<double>(i);
     const double chance = std::exp(count * std::log(groups) - groups - std::lgamma(count + 1));
     sum += chance * HashOverflow(count * group, capacity);
   }

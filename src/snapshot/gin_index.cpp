@@ -120,8 +120,9 @@ class GinReader final : public PageReader {
     if ((flags & GIN_LIST) != 0) {
       for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) NotePending(Entry(page, i));
     } else if ((flags & GIN_LEAF) != 0) {
-      for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i)
+      for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) {
         if (!IsSaneEntry(Entry(page, i))) RaiseDamagedPage(index_, block);
+      }
       for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) NoteEntry(Entry(page, i));
     } else {
       for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) {
@@ -131,6 +132,7 @@ class GinReader final : public PageReader {
     }
   }
 
+  // NOLINTNEXTLINE(readability-non-const-parameter)
   static IndexTuple Entry(Page page, OffsetNumber offset) {
     return reinterpret_cast<IndexTuple>(PageGetItem(page, PageGetItemId(page, offset)));
   }
@@ -163,10 +165,11 @@ class GinReader final : public PageReader {
   }
 
   void NoteKey(const Key& key) {
-    if (keys_ == nullptr || key_count_ == kMostKeys)
+    if (keys_ == nullptr || key_count_ == kMostKeys) {
       AddKey(key);
-    else
+    } else {
       keys_[key_count_++] = key;
+    }
   }
 
   void AddKeys() {
@@ -211,13 +214,14 @@ class GinReader final : public PageReader {
     if (share_ >= 1) return items;
     if (items > kMany) return std::round(items * share_);
     double live = 0;
-    for (; items > 0; --items) {
+    for (int left = static_cast<int>(items); left > 0; --left) {
       random_ = random_ * 6364136223846793005U + 1442695040888963407U;
       live += static_cast<double>(random_ >> 11) * 0x1p-53 < share_;
     }
     return live;
   }
 
+  // NOLINTNEXTLINE(readability-non-const-parameter)
   void ReadData(Page page, BlockNumber block) {
     const auto* header = reinterpret_cast<PageHeader>(page);
     PostingLists lists{};

@@ -56,6 +56,8 @@ class GistReader final : public PageReader {
     std::sort(fills_, fills_ + leaves_);
     const double grown = grown_ / leaves_;
     const double full = sorted ? 1 : grown + (1 - grown) * build_fill;
+    // A sorted build packs keys that came in order.
+    if (sorted && grown > 0.5 && AreAlike(fills_, leaves_)) return live * size / kPageSpace;
     const double share = live / former_ * (sorted ? 1 : Refilled(full)) * LostShare(full);
     return leaves_ * RemainingPages(fills_, leaves_, full, share) * full / build_fill;
   }
@@ -91,9 +93,10 @@ class GistReader final : public PageReader {
 bool IsSortedBuild(Relation index) {
   const auto* options = reinterpret_cast<GiSTOptions*>(index->rd_options);
   if (options != nullptr && options->buffering_mode == GIST_OPTION_BUFFERING_ON) return false;
-  for (int i = 1; i <= IndexRelationGetNumberOfKeyAttributes(index); ++i)
+  for (int i = 1; i <= IndexRelationGetNumberOfKeyAttributes(index); ++i) {
     if (!OidIsValid(index_getprocid(index, static_cast<AttrNumber>(i), GIST_SORTSUPPORT_PROC)))
       return false;
+  }
   return true;
 }
 

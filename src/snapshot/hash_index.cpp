@@ -18,8 +18,9 @@ namespace train_perf {
 namespace {
 
 constexpr Size kEntrySize = MAXALIGN(sizeof(IndexTupleData) + sizeof(uint32)) + sizeof(ItemIdData);
-constexpr double kCapacity =
+constexpr Size kEntriesPerPage =
     (BLCKSZ - SizeOfPageHeaderData - MAXALIGN(sizeof(HashPageOpaqueData))) / kEntrySize;
+constexpr double kCapacity = kEntriesPerPage;
 constexpr uint32 kMostCounted = 1U << 22;    // buckets: 16 MB
 constexpr double kPagesPerBitmap = 1 << 15;  // overflow pages
 

@@ -16,25 +16,25 @@ void RaiseDamagedPage(Relation index, BlockNumber block) {
                          RelationGetRelationName(index), block)));
 }
 
-bool HasSpecial(Page page, Size size) noexcept {
-  return PageGetSpecialSize(page) == MAXALIGN(size);
+bool HasSpecial(const char* page, Size size) noexcept {
+  return reinterpret_cast<const PageHeaderData*>(page)->pd_special + MAXALIGN(size) == BLCKSZ;
 }
 
-OffsetNumber CheckedItems(Relation index, Page page, BlockNumber block) {
-  const auto* header = reinterpret_cast<PageHeader>(page);
+OffsetNumber CheckedItems(Relation index, const char* page, BlockNumber block) {
+  const auto* header = reinterpret_cast<const PageHeaderData*>(page);
   if (header->pd_lower < SizeOfPageHeaderData || header->pd_lower > header->pd_upper)
     RaiseDamagedPage(index, block);
-  return PageGetMaxOffsetNumber(page);
+  return (header->pd_lower - SizeOfPageHeaderData) / sizeof(ItemIdData);
 }
 
 namespace {
 
 // Line pointers that were given up, but not overwritten.
-double FormerItems(Page page) noexcept {
-  const auto* header = reinterpret_cast<PageHeader>(page);
-  const auto* item = reinterpret_cast<ItemId>(page + header->pd_lower);
+double FormerItems(const char* page) noexcept {
+  const auto* header = reinterpret_cast<const PageHeaderData*>(page);
+  const auto* item = reinterpret_cast<const ItemIdData*>(page + header->pd_lower);
   const auto* end =
-      reinterpret_cast<ItemId>(page + header->pd_upper - header->pd_upper % sizeof(int));
+      item + (header->pd_upper - header->pd_lower) / static_cast<int>(sizeof(ItemIdData));
   double count = 0;
   for (; item < end && ItemIdIsNormal(item); ++item, ++count) {
     if (ItemIdGetLength(item) == 0 || ItemIdGetOffset(item) < header->pd_lower ||

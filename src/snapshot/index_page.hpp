@@ -9,10 +9,10 @@ namespace train_perf {
 [[noreturn]] void RaiseDamagedPage(Relation index, BlockNumber block);
 
 // Whether the page's special space has the size that its access method gives it.
-bool HasSpecial(Page page, Size size) noexcept;
+bool HasSpecial(const char* page, Size size) noexcept;
 
 // The page's items; raises an error if there are more than fit.
-OffsetNumber CheckedItems(Relation index, Page page, BlockNumber block);
+OffsetNumber CheckedItems(Relation index, const char* page, BlockNumber block);
 
 struct PageContent {
   double items;

@@ -118,12 +118,13 @@ class SpGistReader final : public PageReader {
     if (removed_ == 0 || leaves_ < kFew) return 1;
     const double high = fills_[leaves_ - 1 - leaves_ / 10];
     double share = 0;
-    if (removed_ > kThirdGivenUp * pointers_)
+    if (removed_ > kThirdGivenUp * pointers_) {
       share = high / kOrderedThird;
-    else if (AreAlike(fills_, leaves_))
+    } else if (AreAlike(fills_, leaves_)) {
       share = high / kOrderedFill;
-    else
+    } else {
       share = std::max(high / kHighFill, entries_ / pointers_ / kUsedPointers);
+    }
     return share > kUnchanged ? 1 : share;
   }
 

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <vector>
 
 #include "core/gin_entries.hpp"
@@ -31,8 +32,8 @@ TEST(HashBuckets, overflow_when_their_page_is_full) {
 }
 
 TEST(SplitPages, go_with_the_entries) {
-  std::vector<float> random;
-  for (int i = 0; i < 100; ++i) random.push_back(0.3F + 0.006F * static_cast<float>(i));
+  std::vector<float> random(100);
+  for (std::size_t i = 0; i < random.size(); ++i) random[i] = 0.3F + 0.006F * static_cast<float>(i);
   EXPECT_DOUBLE_EQ(RemainingPages(random.data(), random.size(), 0.9, 0.7), 0.7);
   const std::vector<float> ordered(100, 0.45F);
   EXPECT_TRUE(AreAlike(ordered.data(), ordered.size()));
@@ -42,8 +43,8 @@ TEST(SplitPages, go_with_the_entries) {
 }
 
 TEST(SplitPages, that_filled_together_have_not_split_yet) {
-  std::vector<float> fills;
-  for (int i = 0; i < 100; ++i) fills.push_back(0.46F + 0.001F * static_cast<float>(i));
+  std::vector<float> fills(100);
+  for (std::size_t i = 0; i < fills.size(); ++i) fills[i] = 0.46F + 0.001F * static_cast<float>(i);
   EXPECT_DOUBLE_EQ(RemainingPages(fills.data(), fills.size(), 0.9, 0.75), 0.5);
 }
 
