@@ -21,8 +21,9 @@ constexpr double kPageSpace = BLCKSZ - SizeOfPageHeaderData - sizeof(GISTPageOpa
 
 class GistReader final : public PageReader {
  public:
-  GistReader(Relation index, int most)
-      : index_(index), fills_(static_cast<float*>(palloc(most * sizeof(float)))) {}
+  GistReader(Relation index, int64 most)
+      : index_(index),
+        fills_(static_cast<float*>(palloc(static_cast<Size>(most) * sizeof(float)))) {}
 
   void Read(Buffer /*buffer*/, Page page, BlockNumber block) override {
     if (!HasSpecial(page, sizeof(GISTPageOpaqueData)) ||
@@ -73,12 +74,12 @@ class GistReader final : public PageReader {
   }
 
   // The share of entries that pages still had when the gaps were cleared, as a crash and
-  // replication do: the fullest page would be full, or all pages half full.
+  // replication do: the fullest page would be full. Of pages that are all alike nothing is known:
+  // keys that come in order may leave them less than half full.
   double LostShare(double full) const {
     constexpr int kFew = 20;
-    if (former_ > entries_ || leaves_ < kFew) return 1;
+    if (former_ > entries_ || leaves_ < kFew || AreAlike(fills_, leaves_)) return 1;
     const double high = fills_[leaves_ - 1 - leaves_ / 50];
-    if (AreAlike(fills_, leaves_)) return std::min(1.0, 2 * high / full);
     return high < 0.85 * full ? high / full : 1;
   }
 
@@ -109,7 +110,8 @@ double BuildFill(Relation index) {
 }  // namespace
 
 IndexEstimate EstimateGist(Relation index, Sampling sampling, IndexedRows rows) {
-  GistReader reader(index, sampling.most);
+  GistReader reader(index,
+                    Min(sampling.most, static_cast<int64>(RelationGetNumberOfBlocks(index)) + 1));
   IndexEstimate estimate{};
   estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();

@@ -55,8 +55,9 @@ double TypicalFill(Relation index) {
 
 class SpGistReader final : public PageReader {
  public:
-  SpGistReader(Relation index, int most)
-      : index_(index), fills_(static_cast<float*>(palloc(most * sizeof(float)))) {}
+  SpGistReader(Relation index, int64 most)
+      : index_(index),
+        fills_(static_cast<float*>(palloc(static_cast<Size>(most) * sizeof(float)))) {}
 
   void Read(Buffer /*buffer*/, Page page, BlockNumber block) override {
     if (!HasSpecial(page, sizeof(SpGistPageOpaqueData)) ||
@@ -139,7 +140,8 @@ class SpGistReader final : public PageReader {
 }  // namespace
 
 IndexEstimate EstimateSpGist(Relation index, Sampling sampling, IndexedRows rows) {
-  SpGistReader reader(index, sampling.most);
+  SpGistReader reader(index,
+                      Min(sampling.most, static_cast<int64>(RelationGetNumberOfBlocks(index)) + 1));
   IndexEstimate estimate{};
   estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();

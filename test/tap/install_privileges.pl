@@ -57,7 +57,12 @@ my @for_database_owner = qw(grant_access revoke_access);
 my @writing = qw(query_stats_reset log_query_performance raise_slow_query_alert create_performance_alert
 	resolve_performance_alert acknowledge_performance_alert grant_access revoke_access change_access grant_usage
 	link_user_profiles unlink_user_profiles link_users unlink_users forget_unknown_user collect_events
-	collect_statistics queued_events maintain_log_partitions maintain_history_partitions maintain_partitions_of);
+	collect_statistics queued_events maintain_log_partitions maintain_history_partitions maintain_partitions_of
+	capture_query_stats_snapshot capture_table_bloat_snapshot capture_index_usage_snapshot write_bloat_snapshot
+	continue_bloat_snapshot note_bloat_run write_index_usage follow_indexes roll_up_index_usage merge_index_usage
+	maintain_bloat_partitions maintain_index_usage_partitions check_table_bloat_alerts check_index_bloat_alerts
+	check_unused_index_alerts check_invalid_index_alerts check_due_snapshot_alerts resolve_alerts_except
+	estimate_with_indexes);
 my %allowed = (
 	(map { ("function $_: EXECUTE to PUBLIC" => 1) } @public_functions),
 	(map { ("relation $_: SELECT to PUBLIC" => 1) } @public_views),
@@ -116,6 +121,9 @@ my %default_privileges = (
 	  . 'ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin IN SCHEMA public GRANT ALL ON FUNCTIONS TO pg_monitor;',
 	nothing => 'ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;');
 
+# What masks, or checks its caller, itself.
+my $everybodys = join "\n", 'estimate_index_bloat EXECUTE', 'estimate_table_bloat EXECUTE', 'query_stats EXECUTE', 'query_stats SELECT';
+
 for my $case (sort keys %default_privileges)
 {
 	for my $installer ($case eq 'supabase' ? qw(postgres supabase_admin) : 'supabase_admin')
@@ -129,14 +137,14 @@ for my $case (sort keys %default_privileges)
 			is(unexpected($database), '', 'nothing is granted but what is documented');
 			for my $role (qw(anon authenticated service_role authenticator))
 			{
-				is(could_do($database, $role), "query_stats EXECUTE\nquery_stats SELECT", "$role has query_stats only");
+				is(could_do($database, $role), $everybodys, "$role has what is everybody's");
 			}
 			like(could_do($database, 'dashboard'), qr/^performance_alerts SELECT$/m, 'pg_monitor reads alerts');
 			unlike(could_do($database, 'dashboard'), qr/INSERT|UPDATE|DELETE|TRUNCATE/, 'and writes nothing');
 			is($node->safe_psql($database, "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class
 					WHERE relname ~ '^(query_|performance_|access_)'"), $installer, 'all belongs to whom created it');
 
-			ok($node->poll_query_until($database, q(SELECT count(*) = 4 FROM pg_class
+			ok($node->poll_query_until($database, q(SELECT count(*) = 10 FROM pg_class
 					WHERE relname ~ '_p[0-9]{8}$' AND relispartition)), 'the collector makes partitions');
 			$node->safe_psql($database, q(SELECT maintain_partitions_of('query_performance_logs', '7 days', now() + '3 days')));
 			is(unexpected($database), '', 'their privileges are no wider');
@@ -186,13 +194,13 @@ subtest 'one_call_gives_the_server_key_its_rights' => sub {
 	is($ask->('SELECT count(*) >= 0 FROM query_stats_history'), 't', 'and the history');
 	for my $role (qw(anon authenticated))
 	{
-		is(could_do($database, $role), "query_stats EXECUTE\nquery_stats SELECT", "$role still has query_stats only");
+		is(could_do($database, $role), $everybodys, "$role still has what is everybody's");
 	}
 	my $of_partitions = $node->safe_psql($database, q(SELECT count(*) FROM pg_class c, aclexplode(c.relacl) a
 		WHERE c.relispartition AND a.grantee <> c.relowner));
 	is($of_partitions, '0', 'partitions have no grants of their own');
 	$node->safe_psql($database, q(SELECT revoke_access('service_role')));
-	is(could_do($database, 'service_role'), "query_stats EXECUTE\nquery_stats SELECT", 'it is taken back');
+	is(could_do($database, 'service_role'), $everybodys, 'it is taken back');
 };
 
 $node->stop;
