@@ -60,6 +60,27 @@ WHERE resolved_at IS NULL
 ORDER BY array_position('{critical,error,warning,info}', severity), occurrences DESC
 LIMIT 15;
 
+\echo '== Bloat: the largest tables and indexes now, and after a rewrite, from sampled blocks'
+\echo
+SELECT capture_table_bloat_snapshot() AS ignored \gset
+SELECT s.tablename AS relation, 'table' AS kind, pg_size_pretty(s.actual_size_bytes) AS size,
+       pg_size_pretty(s.estimated_size_bytes) AS "after a rewrite", s.bloat_ratio AS "bloat %", s.live_tuples AS live,
+       s.dead_tuples AS dead, s.method, s.sampled_pages AS pages
+FROM get_bloat_status() s
+WHERE s.actual_size_bytes > 100000
+UNION ALL
+SELECT i.indexname, i.access_method, pg_size_pretty(i.actual_size_bytes), pg_size_pretty(i.estimated_size_bytes),
+       i.bloat_ratio, i.live_tuples, i.dead_tuples, i.method, i.sampled_pages
+FROM (SELECT * FROM index_bloat_status() ORDER BY actual_size_bytes DESC LIMIT 10) AS i
+ORDER BY 2 DESC, 6 DESC;
+
+\echo '== Findings about indexes: index_findings'
+\echo
+SELECT finding, level, pg_temp.line(title, 70) AS title, pg_size_pretty(bytes_to_win) AS win, pg_temp.line(remediation, 90) AS remediation
+FROM index_findings
+ORDER BY array_position('{error,warning,info}', level), bytes_to_win DESC
+LIMIT 12;
+
 \echo '== What capture wrote and what it dropped: capture_status()'
 \echo
 \x on
