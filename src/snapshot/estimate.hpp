@@ -19,9 +19,9 @@ struct BloatEstimate {
   int64 sampled_pages;
 };
 
-// Tables, materialized views, TOAST tables, and partitioned tables as the sum of their parts; so for
-// indexes. Raises 42809 for other relations and 42501 unless the caller owns it (and each part) or has
-// the rights of pg_monitor. `most` is pages per fork; below 1 raises 22023.
+// Tables, materialized views, TOAST tables, and partitioned tables as the sum of their parts; so
+// for indexes. Raises 42809 for other relations and 42501 unless the caller owns it (and each part)
+// or has the rights of pg_monitor. `most` is pages per fork; below 1 raises 22023.
 BloatEstimate EstimateTable(Oid relation, int most);
 BloatEstimate EstimateIndex(Oid index, int most);
 

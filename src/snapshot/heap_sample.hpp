@@ -15,7 +15,8 @@ struct HeapEstimate {
   PageSample sample;
 };
 
-// `rows.known` is allocated in the current memory context. The caller holds AccessShareLock on the relation, which uses the heap access method.
+// `rows.known` is allocated in the current memory context. The caller holds AccessShareLock on the
+// relation, which uses the heap access method.
 HeapEstimate EstimateHeap(Relation relation, Sampling sampling);
 
 }  // namespace train_perf

@@ -9,8 +9,8 @@ namespace train_perf {
 // What the table says about its indexes' entries (rows, not versions: a chain of HOT updates is
 // one).
 struct IndexedRows {
-  double live;  // rows that a rebuild would index, recently dead ones included
-  double dead;  // line pointers that index entries may still point to, but no row
+  double live;            // rows that a rebuild would index, recently dead ones included
+  double dead;            // line pointers that index entries may still point to, but no row
   const LiveRows* known;  // which are which, of the sampled pages; null: unknown
 };
 

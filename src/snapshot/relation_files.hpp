@@ -11,7 +11,8 @@ namespace train_perf {
 // relation that is being rewritten, truncated or dropped it may be the size before or after.
 std::optional<int64> MainForkBytes(Oid relation);
 
-// The same by what a row of pg_class says (reltablespace, relfilenode), without looking it up again.
+// The same by what a row of pg_class says (reltablespace, relfilenode), without looking it up
+// again.
 std::optional<int64> MainForkBytes(Oid tablespace, Oid filenode);
 
 }  // namespace train_perf
