@@ -244,6 +244,8 @@ class GinReader final : public PageReader {
     if (!GinPageRightMost(page)) return;
     ++ends_;
     end_items_ += lists.items;
+    const double size = lists.bytes + (lists.items - lists.segments) * growth_;
+    full_ends_ += size * share_ > kInlineList;
   }
 
   // Of all trees: those of one page, which ends its tree, and larger ones, which have a root above.
@@ -256,7 +258,7 @@ class GinReader final : public PageReader {
     const double size = item * (1 + kSegmentHeader / kPackedSegment);
     const double small_items = end_items_ * small / ends_;
     const double large_items = tree_items_ - small_items;
-    double pages = small_items > 0 && small_items * share_ * size / small > kInlineList ? small : 0;
+    double pages = full_ends_ * small / ends_;
     if (large > 0) {
       const double each = large_items * share_ * size / large / kDataSpace;
       if (each > 1) {
@@ -285,7 +287,8 @@ class GinReader final : public PageReader {
   uint64 random_ = 1;
   double items_ = 0, downlinks_ = 0, downlink_bytes_ = 0;
   double data_inner_ = 0, tree_items_ = 0, tree_bytes_ = 0, segments_ = 0;
-  double ends_ = 0, end_items_ = 0;  // pages that end a tree
+  // Pages that end a tree, and those whose lists do not fit into an entry after a rebuild.
+  double ends_ = 0, end_items_ = 0, full_ends_ = 0;
   double new_trees_ = 0, new_tree_pages_ = 0;
 };
 

@@ -64,23 +64,25 @@ class GistReader final : public PageReader {
   }
 
  private:
-  // Keys that come in order leave pages half full. If all are fuller, new versions of the same rows
-  // went there. (Other keys than those of fixed size may be split unevenly.)
+  // How many times as many entries as after a build the pages had, as new versions of the same rows
+  // went there: keys that come in order leave pages half full, and none is fuller than the
+  // fillfactor says. (Other keys than those of fixed size may be split unevenly.)
   double Refilled(double full) const {
-    const double median = fills_[leaves_ / 2];
+    constexpr double kTypicalFill = 0.67;  // of a full page
     const bool even_splits =
         downlinks_ > 0 && std::abs(bytes_ / entries_ - downlink_bytes_ / downlinks_) < 1;
-    return even_splits && AreAlike(fills_, leaves_) && median > 0.6 * full ? 2 * median / full : 1;
+    if (!even_splits) return 1;
+    const double median = fills_[leaves_ / 2];
+    if (AreAlike(fills_, leaves_)) return median > 0.6 * full ? 2 * median / full : 1;
+    return median > full ? median / (kTypicalFill * full) : 1;
   }
 
   // The share of entries that pages still had when the gaps were cleared, as a crash and
-  // replication do: the fullest page would be full. Of pages that are all alike nothing is known:
-  // keys that come in order may leave them less than half full.
+  // replication do: if they are not all alike, no build leaves all of them less than half full.
   double LostShare(double full) const {
     constexpr int kFew = 20;
     if (former_ > entries_ || leaves_ < kFew || AreAlike(fills_, leaves_)) return 1;
-    const double high = fills_[leaves_ - 1 - leaves_ / 50];
-    return high < 0.85 * full ? high / full : 1;
+    return std::min(1.0, 2 * fills_[leaves_ - 1 - leaves_ / 50] / full);
   }
 
   Relation index_;
