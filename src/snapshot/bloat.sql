@@ -135,6 +135,8 @@ CREATE FUNCTION write_bloat_snapshot(taken_at timestamptz, after oid, most_table
                                      OUT last_relid oid, OUT tables integer, OUT written integer,
                                      OUT skipped integer)
 LANGUAGE sql VOLATILE
+SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
+SET jit = off
 BEGIN ATOMIC
   WITH known AS MATERIALIZED (
     SELECT t.relid, t.schemaname, t.tablename, t.pages, t.state_hash, l.id, l.snapshot_timestamp,
@@ -196,7 +198,7 @@ BEGIN ATOMIC
       JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      CROSS JOIN LATERAL (SELECT s.* FROM index_bloat_snapshots s
-                          WHERE s.schemaname = t.schemaname AND s.indexname = c.relname::text
+                          WHERE s.schemaname = t.schemaname AND s.indexname = c.relname::text COLLATE pg_catalog."default"
                             AND s.snapshot_timestamp < write_bloat_snapshot.taken_at
                           ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
      WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
@@ -297,12 +299,16 @@ COMMENT ON FUNCTION continue_bloat_snapshot() IS
 
 CREATE FUNCTION get_bloat_status() RETURNS SETOF table_bloat_snapshots
 LANGUAGE sql STABLE
+SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
+SET jit = off
 BEGIN ATOMIC
+  -- A name as text has another collation, for which no index is good.
   SELECT l.*
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    CROSS JOIN LATERAL (SELECT s.* FROM table_bloat_snapshots s
-                        WHERE s.schemaname = n.nspname::text AND s.tablename = c.relname::text
+                        WHERE s.schemaname = n.nspname::text COLLATE pg_catalog."default"
+                          AND s.tablename = c.relname::text COLLATE pg_catalog."default"
                         ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
    WHERE c.relkind IN ('r'::"char", 'm'::"char") AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name)
@@ -330,12 +336,15 @@ COMMENT ON FUNCTION get_high_bloat_tables(numeric) IS
 
 CREATE FUNCTION index_bloat_status() RETURNS SETOF index_bloat_snapshots
 LANGUAGE sql STABLE
+SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
+SET jit = off
 BEGIN ATOMIC
   SELECT l.*
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    CROSS JOIN LATERAL (SELECT s.* FROM index_bloat_snapshots s
-                        WHERE s.schemaname = n.nspname::text AND s.indexname = c.relname::text
+                        WHERE s.schemaname = n.nspname::text COLLATE pg_catalog."default"
+                          AND s.indexname = c.relname::text COLLATE pg_catalog."default"
                         ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
    WHERE c.relkind = 'i'::"char" AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name);

@@ -78,11 +78,17 @@ class GistReader final : public PageReader {
   }
 
   // The share of entries that pages still had when the gaps were cleared, as a crash and
-  // replication do: if they are not all alike, no build leaves all of them less than half full.
+  // replication do. Where some pages are less than half full after their splits, others are full;
+  // in other builds no more is sure than that the fullest are at least half full; and nothing is
+  // where all are alike.
   double LostShare(double full) const {
     constexpr int kFew = 20;
+    constexpr double kLow = 0.4, kHigh = 0.85;
     if (former_ > entries_ || leaves_ < kFew || AreAlike(fills_, leaves_)) return 1;
-    return std::min(1.0, 2 * fills_[leaves_ - 1 - leaves_ / 50] / full);
+    const double low = fills_[leaves_ / 50];
+    const double high = fills_[leaves_ - 1 - leaves_ / 50];
+    if (low < kLow * full && high < kHigh * full) return high / full;
+    return std::min(1.0, 2 * high / full);
   }
 
   Relation index_;

@@ -123,10 +123,19 @@ PageSample ReadSample(Relation relation, int most, BufferAccessStrategy ring, Pa
 
 bool CopyPage(Relation relation, BlockNumber block, BufferAccessStrategy ring, char* copy) {
   if (block >= RelationGetNumberOfBlocks(relation)) return false;
-  const Buffer buffer = ReadBufferExtended(relation, MAIN_FORKNUM, block, RBM_NORMAL, ring);
-  LockBuffer(buffer, BUFFER_LOCK_SHARE);
-  std::copy_n(static_cast<const char*>(BufferGetPage(buffer)), BLCKSZ, copy);
-  UnlockReleaseBuffer(buffer);
+  const ErrorData* damage = CatchDamage([=] {
+    const Buffer buffer = ReadBufferExtended(relation, MAIN_FORKNUM, block, RBM_NORMAL, ring);
+    LockBuffer(buffer, BUFFER_LOCK_SHARE);
+    std::copy_n(static_cast<const char*>(BufferGetPage(buffer)), BLCKSZ, copy);
+    UnlockReleaseBuffer(buffer);
+  });
+  if (damage != nullptr) {
+    ereport(WARNING,
+            (errcode(ERRCODE_DATA_CORRUPTED),
+             errmsg("could not read block %u of \"%s\"", block, RelationGetRelationName(relation)),
+             errdetail("%s", damage->message)));
+    return false;
+  }
   return !PageIsNew(reinterpret_cast<Page>(copy));
 }
 

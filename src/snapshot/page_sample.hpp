@@ -38,7 +38,7 @@ struct PageSample {
 PageSample ReadSample(Relation relation, int most, BufferAccessStrategy ring, PageReader* reader);
 
 // One page that the caller needs beside its sample, as a metapage: copied to `copy` (BLCKSZ bytes,
-// aligned). False if the relation has no such page or it is new.
+// aligned). False if the relation has no such page, it is new, or (with a warning) cannot be read.
 bool CopyPage(Relation relation, BlockNumber block, BufferAccessStrategy ring, char* copy);
 
 // Whether the item lies between the page's header and special space.
