@@ -260,6 +260,21 @@ END
 $$;
 COMMENT ON FUNCTION require_primary(text) IS '25006 on a standby.';
 
+CREATE FUNCTION await_snapshot_lock(snapshots regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- As long as a step of the collector may take.
+  FOR i IN 1 .. 100 LOOP
+    EXIT WHEN pg_try_advisory_xact_lock('pg_class'::regclass::oid::integer, snapshots::oid::integer);
+    PERFORM pg_sleep(0.05);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION await_snapshot_lock(regclass) IS
+  'Waits up to five seconds to be the one to take a snapshot for the table.';
+
 CREATE FUNCTION try_snapshot_lock(snapshots regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -503,41 +518,48 @@ BEGIN ATOMIC
     SELECT t.relid, t.schemaname, t.tablename FROM snapshot_tables() t
      WHERE t.relid > table_states.after ORDER BY t.relid LIMIT table_states.most
   ), part AS (
-    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace
+    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace, c.reloptions, c.relnatts
       FROM covered t JOIN pg_catalog.pg_class c ON c.oid = t.relid
     UNION ALL
-    SELECT t.relid, o.oid, o.relfilenode, o.reltablespace
+    SELECT t.relid, o.oid, o.relfilenode, o.reltablespace, o.reloptions, o.relnatts
       FROM covered t JOIN pg_catalog.pg_class c ON c.oid = t.relid
       JOIN pg_catalog.pg_class o ON o.oid = c.reltoastrelid
     UNION ALL
-    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace
+    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace, c.reloptions, c.relnatts
       FROM covered t JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
   ), sized AS MATERIALIZED (
-    SELECT p.relid, p.oid, p.relfilenode, file_bytes(p.reltablespace, p.relfilenode) AS bytes FROM part p
+    SELECT p.relid, p.oid, file_bytes(p.reltablespace, p.relfilenode) AS bytes,
+           pg_catalog.concat_ws(' '::text, p.oid, p.relfilenode, p.relnatts, p.reloptions) AS properties
+      FROM part p
   ), file AS (
     SELECT s.relid, sum(least(s.bytes / 8192::bigint, 1000::bigint))::bigint AS pages,
-           string_agg(s.oid::text || ' '::text || s.relfilenode::text || ' '::text
-                      || coalesce(s.bytes, 0::bigint)::text, ','::text ORDER BY s.oid) AS files
+           string_agg(s.properties || ' '::text || coalesce(s.bytes, 0::bigint)::text, ','::text
+                      ORDER BY s.oid) AS files
       FROM sized s
      GROUP BY s.relid
+  ), dropped AS (
+    SELECT a.attrelid, count(*) AS columns FROM pg_catalog.pg_attribute a WHERE a.attisdropped
+     GROUP BY a.attrelid
   )
   -- What this session has not yet reported counts too.
-  SELECT t.relid, t.schemaname, t.tablename, f.pages, hashtextextended(pg_catalog.concat_ws(' '::text, f.files,
+  SELECT t.relid, t.schemaname, t.tablename, f.pages, hashtextextended(pg_catalog.concat_ws(' '::text, f.files, d.columns,
            pg_stat_get_tuples_inserted(t.relid) + pg_stat_get_xact_tuples_inserted(t.relid),
            pg_stat_get_tuples_updated(t.relid) + pg_stat_get_xact_tuples_updated(t.relid),
            pg_stat_get_tuples_deleted(t.relid) + pg_stat_get_xact_tuples_deleted(t.relid),
            pg_stat_get_vacuum_count(t.relid), pg_stat_get_autovacuum_count(t.relid)), 0::bigint)
-    FROM covered t JOIN file f ON f.relid = t.relid;
+    FROM covered t JOIN file f ON f.relid = t.relid LEFT JOIN dropped d ON d.attrelid = t.relid;
 END;
 COMMENT ON FUNCTION table_states(oid, integer) IS
   'The next tables that snapshots are taken of, by OID: how many pages a sample of them and of their '
-  'indexes has, and a hash of their files, sizes and counters. Locks nothing.';
+  'indexes has, and a hash of their files, sizes, properties and counters. Locks nothing.';
 
 CREATE FUNCTION write_bloat_snapshot(taken_at timestamptz, after oid, most_tables integer, most_pages bigint,
                                      OUT last_relid oid, OUT tables integer, OUT written integer,
                                      OUT skipped integer)
 LANGUAGE sql VOLATILE
+SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
+SET jit = off
 BEGIN ATOMIC
   WITH known AS MATERIALIZED (
     SELECT t.relid, t.schemaname, t.tablename, t.pages, t.state_hash, l.id, l.snapshot_timestamp,
@@ -578,6 +600,8 @@ BEGIN ATOMIC
            t.relid, t.state_hash
       FROM taken t
      WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
+    -- While a run goes on, a name may have passed to another table.
+    ON CONFLICT DO NOTHING
     RETURNING 1
   ), indexes AS (
     INSERT INTO index_bloat_snapshots (
@@ -599,10 +623,11 @@ BEGIN ATOMIC
       JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
      CROSS JOIN LATERAL (SELECT s.* FROM index_bloat_snapshots s
-                          WHERE s.schemaname = t.schemaname AND s.indexname = c.relname::text
+                          WHERE s.schemaname = t.schemaname AND s.indexname = c.relname::text COLLATE pg_catalog."default"
                             AND s.snapshot_timestamp < write_bloat_snapshot.taken_at
                           ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
      WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
+    ON CONFLICT DO NOTHING
   )
   SELECT (SELECT max(t.relid) FROM taken t), (SELECT count(*)::integer FROM taken),
          (SELECT count(*)::integer FROM tables),
@@ -645,6 +670,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   SELECT require_primary('capture_table_bloat_snapshot()'::text);
+  SELECT await_snapshot_lock('table_bloat_snapshots'::regclass);
   SELECT pg_stat_clear_snapshot();
   WITH run AS MATERIALIZED (
     SELECT n.now, w.last_relid, w.tables, w.written, w.skipped
@@ -700,12 +726,17 @@ COMMENT ON FUNCTION continue_bloat_snapshot() IS
 
 CREATE FUNCTION get_bloat_status() RETURNS SETOF table_bloat_snapshots
 LANGUAGE sql STABLE
+SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
+SET jit = off
 BEGIN ATOMIC
+  -- A name as text has another collation, for which no index is good.
   SELECT l.*
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    CROSS JOIN LATERAL (SELECT s.* FROM table_bloat_snapshots s
-                        WHERE s.schemaname = n.nspname::text AND s.tablename = c.relname::text
+                        WHERE s.schemaname = n.nspname::text COLLATE pg_catalog."default"
+                          AND s.tablename = c.relname::text COLLATE pg_catalog."default"
+                          AND (s.relid IS NULL OR s.relid = c.oid)
                         ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
    WHERE c.relkind IN ('r'::"char", 'm'::"char") AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name)
@@ -733,12 +764,17 @@ COMMENT ON FUNCTION get_high_bloat_tables(numeric) IS
 
 CREATE FUNCTION index_bloat_status() RETURNS SETOF index_bloat_snapshots
 LANGUAGE sql STABLE
+SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
+SET jit = off
 BEGIN ATOMIC
   SELECT l.*
     FROM pg_catalog.pg_class c
     JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    CROSS JOIN LATERAL (SELECT s.* FROM index_bloat_snapshots s
-                        WHERE s.schemaname = n.nspname::text AND s.indexname = c.relname::text
+                        WHERE s.schemaname = n.nspname::text COLLATE pg_catalog."default"
+                          AND s.indexname = c.relname::text COLLATE pg_catalog."default"
+                          AND (s.relid IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_index i
+                                                           WHERE i.indexrelid = c.oid AND i.indrelid = s.relid))
                         ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
    WHERE c.relkind = 'i'::"char" AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name);
@@ -1116,6 +1152,7 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off  -- compiling takes longer than running
 BEGIN ATOMIC
   SELECT require_primary('capture_index_usage_snapshot()'::text);
+  SELECT await_snapshot_lock('index_usage_snapshots'::regclass);
   SELECT CASE WHEN try_snapshot_lock('index_usage_snapshots'::regclass) THEN write_index_usage() ELSE 0 END;
 END;
 COMMENT ON FUNCTION capture_index_usage_snapshot() IS
@@ -1129,10 +1166,11 @@ BEGIN ATOMIC
                 SELECT FROM index_usage_capture c
                  WHERE c.taken_at > clock_timestamp()
                        - coalesce(current_setting('train_perf.snapshot_interval', true), '1h')::interval)
-              THEN capture_index_usage_snapshot() ELSE 0 END;
+                   AND try_snapshot_lock('index_usage_snapshots'::regclass)
+              THEN 0 * capture_index_usage_snapshot() ELSE 0 END;
 END;
 COMMENT ON FUNCTION take_due_index_usage_snapshot() IS
-  'capture_index_usage_snapshot() if it is time; the collector''s work.';
+  'capture_index_usage_snapshot() if it is time; the collector''s work. Returns 0: it is done at once.';
 
 -- What the history tells.
 
@@ -2347,8 +2385,8 @@ BEGIN
      WHERE d.refclassid = 'pg_extension'::regclass AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
        AND p.proname IN (
            'snapshot_patterns', 'snapshot_relations', 'snapshot_tables', 'snapshot_indexes',
-           'relation_bytes', 'file_bytes', 'require_primary', 'try_snapshot_lock',
-           'comparable_tree', 'foreign_key_indexes', 'estimate_table_bloat',
+           'relation_bytes', 'file_bytes', 'require_primary', 'await_snapshot_lock',
+           'try_snapshot_lock', 'comparable_tree', 'foreign_key_indexes', 'estimate_table_bloat',
            'estimate_index_bloat', 'estimate_with_indexes', 'calculate_index_bloat',
            'table_states', 'write_bloat_snapshot', 'notice_skipped', 'note_bloat_run',
            'capture_table_bloat_snapshot', 'continue_bloat_snapshot', 'get_bloat_status',

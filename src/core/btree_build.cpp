@@ -15,8 +15,8 @@ double BtreeBuild::GroupBytes(uint32_t tuple_bytes, uint32_t tids) const noexcep
   const uint32_t most = MostTids(tuple_bytes);
   if (most == 1) return static_cast<double>(tids) * (tuple_bytes + kLinePointer);
   const uint32_t rest = tids % most;
-  double bytes =
-      static_cast<double>(tids / most) * (Align(tuple_bytes + most * kTid) + kLinePointer);
+  const uint32_t full = tids / most;
+  double bytes = static_cast<double>(full) * (Align(tuple_bytes + most * kTid) + kLinePointer);
   if (rest == 1) bytes += tuple_bytes + kLinePointer;
   if (rest > 1) bytes += Align(tuple_bytes + rest * kTid) + kLinePointer;
   return bytes;

@@ -127,6 +127,10 @@ void PutEstimate(const BloatEstimate& estimate, Oid relation, ReturnSetInfo* res
                             NameOf(estimate.skipped))));
     return;
   }
+  if (estimate.skipped_parts > 0) {
+    ereport(NOTICE, (errmsg("skipped %d parts of relation %u (%s), which are locked or unlogged",
+                            estimate.skipped_parts, relation, NameOrGone(relation))));
+  }
   const Datum values[] = {Int64Of(estimate.actual_bytes),
                           Int64Of(estimate.estimated_bytes),
                           Int64Of(estimate.actual_bytes - estimate.estimated_bytes),

@@ -10,6 +10,7 @@ namespace {
 
 bool IsDamage(int sqlstate) noexcept {
   return sqlstate == ERRCODE_DATA_CORRUPTED || sqlstate == ERRCODE_INDEX_CORRUPTED ||
+         sqlstate == ERRCODE_INTERNAL_ERROR ||  // as of a MultiXact that cannot be
          ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_TO_CATEGORY(ERRCODE_SYSTEM_ERROR);
 }
 
@@ -29,12 +30,16 @@ ErrorData* damage_internal::Catch(void (*run)(void*), void* argument) {
   PG_CATCH();
   {
     MemoryContextSwitchTo(context);
-    if (!IsDamage(geterrcode())) PG_RE_THROW();
     damage = CopyErrorData();
     FlushErrorState();
     RollbackAndReleaseCurrentSubTransaction();
   }
   PG_END_TRY();
+  if (damage != nullptr && !IsDamage(damage->sqlerrcode)) {
+    MemoryContextSwitchTo(context);
+    CurrentResourceOwner = owner;
+    ReThrowError(damage);
+  }
   MemoryContextSwitchTo(context);
   CurrentResourceOwner = owner;
   return damage;

@@ -100,36 +100,41 @@ BEGIN ATOMIC
     SELECT t.relid, t.schemaname, t.tablename FROM snapshot_tables() t
      WHERE t.relid > table_states.after ORDER BY t.relid LIMIT table_states.most
   ), part AS (
-    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace
+    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace, c.reloptions, c.relnatts
       FROM covered t JOIN pg_catalog.pg_class c ON c.oid = t.relid
     UNION ALL
-    SELECT t.relid, o.oid, o.relfilenode, o.reltablespace
+    SELECT t.relid, o.oid, o.relfilenode, o.reltablespace, o.reloptions, o.relnatts
       FROM covered t JOIN pg_catalog.pg_class c ON c.oid = t.relid
       JOIN pg_catalog.pg_class o ON o.oid = c.reltoastrelid
     UNION ALL
-    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace
+    SELECT t.relid, c.oid, c.relfilenode, c.reltablespace, c.reloptions, c.relnatts
       FROM covered t JOIN pg_catalog.pg_index i ON i.indrelid = t.relid
       JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
   ), sized AS MATERIALIZED (
-    SELECT p.relid, p.oid, p.relfilenode, file_bytes(p.reltablespace, p.relfilenode) AS bytes FROM part p
+    SELECT p.relid, p.oid, file_bytes(p.reltablespace, p.relfilenode) AS bytes,
+           pg_catalog.concat_ws(' '::text, p.oid, p.relfilenode, p.relnatts, p.reloptions) AS properties
+      FROM part p
   ), file AS (
     SELECT s.relid, sum(least(s.bytes / 8192::bigint, 1000::bigint))::bigint AS pages,
-           string_agg(s.oid::text || ' '::text || s.relfilenode::text || ' '::text
-                      || coalesce(s.bytes, 0::bigint)::text, ','::text ORDER BY s.oid) AS files
+           string_agg(s.properties || ' '::text || coalesce(s.bytes, 0::bigint)::text, ','::text
+                      ORDER BY s.oid) AS files
       FROM sized s
      GROUP BY s.relid
+  ), dropped AS (
+    SELECT a.attrelid, count(*) AS columns FROM pg_catalog.pg_attribute a WHERE a.attisdropped
+     GROUP BY a.attrelid
   )
   -- What this session has not yet reported counts too.
-  SELECT t.relid, t.schemaname, t.tablename, f.pages, hashtextextended(pg_catalog.concat_ws(' '::text, f.files,
+  SELECT t.relid, t.schemaname, t.tablename, f.pages, hashtextextended(pg_catalog.concat_ws(' '::text, f.files, d.columns,
            pg_stat_get_tuples_inserted(t.relid) + pg_stat_get_xact_tuples_inserted(t.relid),
            pg_stat_get_tuples_updated(t.relid) + pg_stat_get_xact_tuples_updated(t.relid),
            pg_stat_get_tuples_deleted(t.relid) + pg_stat_get_xact_tuples_deleted(t.relid),
            pg_stat_get_vacuum_count(t.relid), pg_stat_get_autovacuum_count(t.relid)), 0::bigint)
-    FROM covered t JOIN file f ON f.relid = t.relid;
+    FROM covered t JOIN file f ON f.relid = t.relid LEFT JOIN dropped d ON d.attrelid = t.relid;
 END;
 COMMENT ON FUNCTION table_states(oid, integer) IS
   'The next tables that snapshots are taken of, by OID: how many pages a sample of them and of their '
-  'indexes has, and a hash of their files, sizes and counters. Locks nothing.';
+  'indexes has, and a hash of their files, sizes, properties and counters. Locks nothing.';
 
 CREATE FUNCTION write_bloat_snapshot(taken_at timestamptz, after oid, most_tables integer, most_pages bigint,
                                      OUT last_relid oid, OUT tables integer, OUT written integer,
@@ -177,6 +182,8 @@ BEGIN ATOMIC
            t.relid, t.state_hash
       FROM taken t
      WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
+    -- While a run goes on, a name may have passed to another table.
+    ON CONFLICT DO NOTHING
     RETURNING 1
   ), indexes AS (
     INSERT INTO index_bloat_snapshots (
@@ -202,6 +209,7 @@ BEGIN ATOMIC
                             AND s.snapshot_timestamp < write_bloat_snapshot.taken_at
                           ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
      WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
+    ON CONFLICT DO NOTHING
   )
   SELECT (SELECT max(t.relid) FROM taken t), (SELECT count(*)::integer FROM taken),
          (SELECT count(*)::integer FROM tables),
@@ -244,6 +252,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
   SELECT require_primary('capture_table_bloat_snapshot()'::text);
+  SELECT await_snapshot_lock('table_bloat_snapshots'::regclass);
   SELECT pg_stat_clear_snapshot();
   WITH run AS MATERIALIZED (
     SELECT n.now, w.last_relid, w.tables, w.written, w.skipped
@@ -309,6 +318,7 @@ BEGIN ATOMIC
    CROSS JOIN LATERAL (SELECT s.* FROM table_bloat_snapshots s
                         WHERE s.schemaname = n.nspname::text COLLATE pg_catalog."default"
                           AND s.tablename = c.relname::text COLLATE pg_catalog."default"
+                          AND (s.relid IS NULL OR s.relid = c.oid)
                         ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
    WHERE c.relkind IN ('r'::"char", 'm'::"char") AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name)
@@ -345,6 +355,8 @@ BEGIN ATOMIC
    CROSS JOIN LATERAL (SELECT s.* FROM index_bloat_snapshots s
                         WHERE s.schemaname = n.nspname::text COLLATE pg_catalog."default"
                           AND s.indexname = c.relname::text COLLATE pg_catalog."default"
+                          AND (s.relid IS NULL OR EXISTS (SELECT FROM pg_catalog.pg_index i
+                                                           WHERE i.indexrelid = c.oid AND i.indrelid = s.relid))
                         ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
    WHERE c.relkind = 'i'::"char" AND c.relpersistence <> 't'::"char"
      AND n.nspname NOT IN ('pg_catalog'::name, 'information_schema'::name);

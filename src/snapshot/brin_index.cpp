@@ -94,8 +94,8 @@ bool IsEmptyRange(Relation table, BlockNumber first, BlockNumber behind) {
   constexpr Size kEmptyPage = BLCKSZ - BLCKSZ / 256 * 2;  // as exact as the map is
   constexpr BlockNumber kLooked = 16;
   const BlockNumber step = Max(1, (behind - first) / kLooked);
-  for (BlockNumber block = first; block < behind; block += step)
-    if (GetRecordedFreeSpace(table, block) < kEmptyPage) return false;
+  for (uint64 block = first; block < behind; block += step)
+    if (GetRecordedFreeSpace(table, static_cast<BlockNumber>(block)) < kEmptyPage) return false;
   return true;
 }
 

@@ -101,6 +101,8 @@ class BtreeReader final : public PageReader {
     const OffsetNumber last = PageGetMaxOffsetNumber(page);
     if (last > kMostItems) RaiseDamage(ERRCODE_INDEX_CORRUPTED, "too many line pointers");
     if (!P_ISLEAF(opaque)) {
+      if (last < P_FIRSTDATAKEY(opaque))
+        RaiseDamage(ERRCODE_INDEX_CORRUPTED, "an inner page leads nowhere");
       ++inner_;
       children_ += last + 1 - P_FIRSTDATAKEY(opaque);
       return;
@@ -127,7 +129,7 @@ class BtreeReader final : public PageReader {
 
   void ReadItem(Page page, ItemId item) {
     if (!ItemIdHasStorage(item)) return;
-    const auto tuple = CheckedTuple(page, item);
+    auto* const tuple = CheckedTuple(page, item);
     const bool posting = BTreeTupleIsPosting(tuple);
     const auto size = static_cast<uint32>(IndexTupleSize(tuple));
     const uint32 bytes = posting ? BTreeTupleGetPostingOffset(tuple) : size;
@@ -153,7 +155,7 @@ class BtreeReader final : public PageReader {
   static IndexTuple CheckedTuple(Page page, ItemId item) {
     if (!IsSane(page, item, sizeof(IndexTupleData)))
       RaiseDamage(ERRCODE_INDEX_CORRUPTED, "a line pointer leads nowhere");
-    const auto tuple = reinterpret_cast<IndexTuple>(PageGetItem(page, item));
+    auto* const tuple = reinterpret_cast<IndexTuple>(PageGetItem(page, item));
     if (IndexTupleSize(tuple) > ItemIdGetLength(item) ||
         IndexTupleSize(tuple) < sizeof(IndexTupleData))
       RaiseDamage(ERRCODE_INDEX_CORRUPTED, "a tuple exceeds its place");
@@ -173,7 +175,7 @@ class BtreeReader final : public PageReader {
   }
 
   void ReadPivot(Page page) {
-    const auto tuple = CheckedTuple(page, PageGetItemId(page, P_HIKEY));
+    auto* const tuple = CheckedTuple(page, PageGetItemId(page, P_HIKEY));
     pivot_here_.bytes = static_cast<uint32>(MAXALIGN(IndexTupleSize(tuple)));
     pivot_here_.within_group = BTreeTupleIsPivot(tuple) && BTreeTupleGetHeapTID(tuple) != nullptr;
   }

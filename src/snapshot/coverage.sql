@@ -97,6 +97,21 @@ END
 $$;
 COMMENT ON FUNCTION require_primary(text) IS '25006 on a standby.';
 
+CREATE FUNCTION await_snapshot_lock(snapshots regclass) RETURNS void
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+  -- As long as a step of the collector may take.
+  FOR i IN 1 .. 100 LOOP
+    EXIT WHEN pg_try_advisory_xact_lock('pg_class'::regclass::oid::integer, snapshots::oid::integer);
+    PERFORM pg_sleep(0.05);
+  END LOOP;
+END
+$$;
+COMMENT ON FUNCTION await_snapshot_lock(regclass) IS
+  'Waits up to five seconds to be the one to take a snapshot for the table.';
+
 CREATE FUNCTION try_snapshot_lock(snapshots regclass) RETURNS boolean
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp

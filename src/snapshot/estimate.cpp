@@ -215,7 +215,6 @@ BloatEstimate EstimateOneIndex(Oid id, Sampling sampling, IndexedRows rows) {
 }
 
 void Add(const BloatEstimate& part, BloatEstimate* sum) {
-  if (part.skipped != Skipped::kNo) sum->skipped = part.skipped;
   sum->method = Weaker(sum->method, part.method);
   sum->actual_bytes += part.actual_bytes;
   sum->estimated_bytes += part.estimated_bytes;
@@ -270,17 +269,32 @@ BloatEstimate EstimateOneOfKind(Oid relation, char kind, Sampling sampling) {
                                : EstimateOneTable(relation, sampling).bloat;
 }
 
-// The sum of those parts that have storage.
+// The sum of those parts that have storage. One that was dropped meanwhile is no part.
 BloatEstimate EstimateParts(Oid parent, char kind, Sampling sampling) {
   BloatEstimate sum = {};
+  int parts = 0;
   List* members = find_all_inheritors(parent, NoLock, nullptr);
+  const MemoryContext context =
+      AllocSetContextCreate(CurrentMemoryContext, "train_perf part", ALLOCSET_DEFAULT_SIZES);
   ListCell* cell;
   foreach (cell, members) {
     const Oid part = lfirst_oid(cell);
     if (get_rel_relkind(part) != kind) continue;
     RequireRights(part);
-    Add(EstimateOneOfKind(part, kind, sampling), &sum);
+    const MemoryContext outer = MemoryContextSwitchTo(context);
+    const BloatEstimate estimate = EstimateOneOfKind(part, kind, sampling);
+    MemoryContextSwitchTo(outer);
+    MemoryContextReset(context);
+    if (estimate.skipped == Skipped::kNo) {
+      Add(estimate, &sum);
+      ++parts;
+    } else if (estimate.skipped != Skipped::kGone) {
+      ++sum.skipped_parts;
+      sum.skipped = estimate.skipped;
+    }
   }
+  MemoryContextDelete(context);
+  if (parts > 0) sum.skipped = Skipped::kNo;
   return sum;
 }
 

@@ -17,6 +17,7 @@ struct BloatEstimate {
   double estimated_bytes;  // of the same after a rewrite
   double live, dead, recently_dead;
   int64 sampled_pages;
+  int skipped_parts;  // of a partitioned relation; the others count
 };
 
 // Tables, materialized views, TOAST tables, and partitioned tables as the sum of their parts; so

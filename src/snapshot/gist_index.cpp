@@ -1,6 +1,7 @@
 // How full GiST's pages are depends on the operator class, the data and their order, and not on
 // deletions: they only take entries out. What a page had before still shows in the gap between its
-// line pointers and its items: that is how full the pages of a rebuild are, for fewer entries.
+// line pointers and its items: that is how full the pages of a rebuild are, for fewer entries. A
+// crash and replication clear the gaps; then deletions of before do not count.
 #include <algorithm>
 #include <cmath>
 
@@ -59,7 +60,7 @@ class GistReader final : public PageReader {
     const double full = sorted ? 1 : grown + (1 - grown) * build_fill;
     // A sorted build packs keys that came in order.
     if (sorted && grown > 0.5 && AreAlike(fills_, leaves_)) return live * size / kPageSpace;
-    const double share = live / former_ * (sorted ? 1 : Refilled(full)) * LostShare(full);
+    const double share = live / former_ * (sorted ? 1 : Refilled(full));
     return leaves_ * RemainingPages(fills_, leaves_, full, share) * full / build_fill;
   }
 
@@ -75,20 +76,6 @@ class GistReader final : public PageReader {
     const double median = fills_[leaves_ / 2];
     if (AreAlike(fills_, leaves_)) return median > 0.6 * full ? 2 * median / full : 1;
     return median > full ? median / (kTypicalFill * full) : 1;
-  }
-
-  // The share of entries that pages still had when the gaps were cleared, as a crash and
-  // replication do. Where some pages are less than half full after their splits, others are full;
-  // in other builds no more is sure than that the fullest are at least half full; and nothing is
-  // where all are alike.
-  double LostShare(double full) const {
-    constexpr int kFew = 20;
-    constexpr double kLow = 0.4, kHigh = 0.85;
-    if (former_ > entries_ || leaves_ < kFew || AreAlike(fills_, leaves_)) return 1;
-    const double low = fills_[leaves_ / 50];
-    const double high = fills_[leaves_ - 1 - leaves_ / 50];
-    if (low < kLow * full && high < kHigh * full) return high / full;
-    return std::min(1.0, 2 * high / full);
   }
 
   Relation index_;

@@ -29,6 +29,12 @@ bool HasDroppedColumns(TupleDesc columns) {
   return false;
 }
 
+// 0 if it is no value in TOAST.
+Size ExternalSize(const char* value, const char* end) {
+  if (value + VARHDRSZ_EXTERNAL > end || VARTAG_EXTERNAL(value) != VARTAG_ONDISK) return 0;
+  return VARSIZE_EXTERNAL(value);
+}
+
 // The length of a column's value, which must lie within the tuple.
 Size ValueSize(Form_pg_attribute column, const char* value, const char* end) {
   Size size = 0;
@@ -38,7 +44,7 @@ Size ValueSize(Form_pg_attribute column, const char* value, const char* end) {
     } else if (column->attlen == -2) {
       size = strnlen(value, static_cast<Size>(end - value)) + 1;
     } else if (VARATT_IS_1B(value) || value + VARHDRSZ <= end) {
-      size = VARATT_IS_EXTERNAL(value) && value + VARHDRSZ_EXTERNAL > end ? 0 : VARSIZE_ANY(value);
+      size = VARATT_IS_EXTERNAL(value) ? ExternalSize(value, end) : VARSIZE_ANY(value);
     }
   }
   if (size == 0 || size > static_cast<Size>(end - value))
@@ -50,6 +56,12 @@ Size ValueSize(Form_pg_attribute column, const char* value, const char* end) {
 Size Place(Size offset, Form_pg_attribute column, const char* value, Size size) {
   const bool packed = column->attlen == -1 && VARATT_IS_1B(value);
   return (packed ? offset : att_align_nominal(offset, column->attalign)) + size;
+}
+
+// The value of a column that was added with a default, in rows of before.
+bool HasMissing(TupleDesc columns, int i) {
+  return columns->constr != nullptr && columns->constr->missing != nullptr &&
+         columns->constr->missing[i].am_present;
 }
 
 Size PlaceMissing(Size offset, Form_pg_attribute column, Datum value) {
@@ -90,15 +102,11 @@ uint32 SizeFormedAnew(TupleDesc columns, HeapTupleHeader tuple, Size length, Toa
   bool has_nulls = false;
   for (int i = 0; i < columns->natts; ++i) {
     Form_pg_attribute column = TupleDescAttr(columns, i);
-    if (i >= stored) {
-      const AttrMissing* missing = columns->constr != nullptr ? columns->constr->missing : nullptr;
-      if (missing != nullptr && missing[i].am_present)
-        size = PlaceMissing(size, column, missing[i].am_value);
-      else
-        has_nulls = true;
+    if (i >= stored && HasMissing(columns, i)) {
+      size = PlaceMissing(size, column, columns->constr->missing[i].am_value);
       continue;
     }
-    if ((tuple->t_infomask & HEAP_HASNULL) != 0 && att_isnull(i, tuple->t_bits)) {
+    if (i >= stored || ((tuple->t_infomask & HEAP_HASNULL) != 0 && att_isnull(i, tuple->t_bits))) {
       has_nulls = true;
       continue;
     }
@@ -108,10 +116,8 @@ uint32 SizeFormedAnew(TupleDesc columns, HeapTupleHeader tuple, Size length, Toa
     const Size bytes = ValueSize(column, value, end);
     from += bytes;
     if (column->attlen == -1) CountToast(value, column->attisdropped, toast);
-    if (column->attisdropped)
-      has_nulls = true;
-    else
-      size = Place(size, column, value, bytes);
+    has_nulls = has_nulls || column->attisdropped;
+    if (!column->attisdropped) size = Place(size, column, value, bytes);
   }
   const Size header = SizeofHeapTupleHeader + (has_nulls ? BITMAPLEN(columns->natts) : 0);
   return static_cast<uint32>(MAXALIGN(header) + size);
@@ -194,8 +200,11 @@ class HeapReader final : public PageReader {
     tuple.t_len = ItemIdGetLength(item);
     tuple.t_tableOid = RelationGetRelid(relation_);
     ItemPointerSet(&tuple.t_self, block, number);
-    if (tuple.t_data->t_hoff < SizeofHeapTupleHeader || tuple.t_data->t_hoff > tuple.t_len ||
-        HeapTupleHeaderGetNatts(tuple.t_data) > columns_->natts)
+    const int stored = HeapTupleHeaderGetNatts(tuple.t_data);
+    const bool has_nulls = (tuple.t_data->t_infomask & HEAP_HASNULL) != 0;
+    const Size header = SizeofHeapTupleHeader + (has_nulls ? BITMAPLEN(stored) : 0);
+    if (tuple.t_data->t_hoff < header || tuple.t_data->t_hoff > tuple.t_len ||
+        stored > columns_->natts)
       RaiseDamage(ERRCODE_DATA_CORRUPTED, "a tuple's header is wrong");
     now->is_root[number] = !HeapTupleHeaderIsHeapOnly(tuple.t_data);
     if (HeapTupleHeaderIsHotUpdated(tuple.t_data))
@@ -214,7 +223,7 @@ class HeapReader final : public PageReader {
         break;
     }
     now->is_kept[number] = true;
-    const bool reform = reforms_ || HeapTupleHeaderGetNatts(tuple.t_data) < columns_->natts;
+    const bool reform = reforms_ || stored < columns_->natts;
     now->sizes[now->kept++] =
         reform ? SizeFormedAnew(columns_, tuple.t_data, tuple.t_len, &now->toast) : tuple.t_len;
   }

@@ -139,6 +139,7 @@ bool CopyPage(Relation relation, BlockNumber block, BufferAccessStrategy ring, c
   return !PageIsNew(reinterpret_cast<Page>(copy));
 }
 
+// NOLINTNEXTLINE(readability-non-const-parameter)
 bool IsSane(Page page, ItemId item, Size least) noexcept {
   const auto* header = reinterpret_cast<PageHeader>(page);
   const Size offset = ItemIdGetOffset(item);

@@ -355,6 +355,7 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off  -- compiling takes longer than running
 BEGIN ATOMIC
   SELECT require_primary('capture_index_usage_snapshot()'::text);
+  SELECT await_snapshot_lock('index_usage_snapshots'::regclass);
   SELECT CASE WHEN try_snapshot_lock('index_usage_snapshots'::regclass) THEN write_index_usage() ELSE 0 END;
 END;
 COMMENT ON FUNCTION capture_index_usage_snapshot() IS
@@ -368,10 +369,11 @@ BEGIN ATOMIC
                 SELECT FROM index_usage_capture c
                  WHERE c.taken_at > clock_timestamp()
                        - coalesce(current_setting('train_perf.snapshot_interval', true), '1h')::interval)
-              THEN capture_index_usage_snapshot() ELSE 0 END;
+                   AND try_snapshot_lock('index_usage_snapshots'::regclass)
+              THEN 0 * capture_index_usage_snapshot() ELSE 0 END;
 END;
 COMMENT ON FUNCTION take_due_index_usage_snapshot() IS
-  'capture_index_usage_snapshot() if it is time; the collector''s work.';
+  'capture_index_usage_snapshot() if it is time; the collector''s work. Returns 0: it is done at once.';
 
 -- What the history tells.
 

@@ -57,11 +57,11 @@ Job upkeep[] = {{"maintain_log_partitions", false, 0, 0, 0},
 // What can wait; each function knows whether there is something to do.
 Job chores[] = {{"roll_up_history", true, 0, 0, 0},
                 {"compact_history", true, 0, 0, 0},
-                {"roll_up_index_usage", true, 0, 0, 0},
-                {"take_hourly_snapshot", true, 0, 0, 0},
-                {"take_due_index_usage_snapshot", true, 0, 0, 0},
-                {"continue_bloat_snapshot", true, 0, 0, 0},
-                {"check_due_snapshot_alerts", true, 0, 0, 0}};
+                {"roll_up_index_usage", true, 0, 0, 0}};
+Job snapshots[] = {{"take_hourly_snapshot", true, 0, 0, 0},
+                   {"take_due_index_usage_snapshot", true, 0, 0, 0},
+                   {"continue_bloat_snapshot", true, 0, 0, 0},
+                   {"check_due_snapshot_alerts", true, 0, 0, 0}};
 
 // The extension's owner and schema; false if it is not here (any more), or not in a place for it.
 bool FindExtension() {
@@ -220,8 +220,8 @@ bool KeepUp(Job* job) {
 }
 
 bool HasTime() noexcept {
-  return !ShutdownRequestPending && !roster->OthersWait() && !IsDue(write_history) &&
-         events->Count(database).queued == 0;
+  return !ShutdownRequestPending && !ConfigReloadPending && !roster->OthersWait() &&
+         !IsDue(write_history) && events->Count(database).queued == 0;
 }
 
 // One step, and more as long as nothing else waits.
@@ -245,6 +245,7 @@ void NoteSchedule() {
   TimestampTz next = DT_NOEND;
   for (const Job& job : upkeep) next = Min(next, job.due);
   for (const Job& job : chores) next = Min(next, job.due);
+  for (const Job& job : snapshots) next = Min(next, job.due);
   roster->SetUpkeepDue(database, next);
 }
 
@@ -290,7 +291,8 @@ bool Work(bool stopping) {
   if ((IsDue(write_log) || stopping) && !WriteLog()) return false;
   if ((IsDue(write_history) || stopping) && !WriteHistory()) return false;
   if (stopping) return true;
-  const bool succeeded = DoDue(upkeep, KeepUp) && DoDue(chores, WorkOff);
+  const bool succeeded =
+      DoDue(upkeep, KeepUp) && DoDue(snapshots, WorkOff) && DoDue(chores, WorkOff);
   NoteSchedule();
   return succeeded;
 }
@@ -331,7 +333,8 @@ void HandleSignals() {
   if (!ConfigReloadPending) return;
   ConfigReloadPending = false;
   ProcessConfigFile(PGC_SIGHUP);
-  for (Job& job : upkeep) job.due = 0;  // the retention may have changed
+  for (Job& job : upkeep) job.due = 0;     // the retention may have changed
+  for (Job& job : snapshots) job.due = 0;  // or the interval
 }
 
 }  // namespace

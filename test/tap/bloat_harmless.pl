@@ -49,6 +49,23 @@ subtest 'a_locked_relation_is_skipped' => sub {
 	$session->quit;
 };
 
+subtest 'a_locked_part_is_left_out' => sub {
+	$node->safe_psql('app', q(CREATE TABLE parted (a int) PARTITION BY RANGE (a); CREATE INDEX parted_a ON parted (a);
+		CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (1000); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (1000) TO (2000);
+		INSERT INTO parted SELECT generate_series(0, 1999)));
+	my $session = session($node, 'app');
+	$session->query('BEGIN; LOCK TABLE ONLY parted_1 IN ACCESS EXCLUSIVE MODE');
+	for my $call (q(estimate_table_bloat('parted')), q(estimate_index_bloat('parted_a')))
+	{
+		my ($code, $out, $err) = psql("SELECT live_tuples FROM $call");
+		is("$code|$out", '0|1000', "$call: the others");
+		like($err, qr/skipped 1 parts/, 'and how many were left out');
+	}
+	$session->query('ROLLBACK');
+	$session->quit;
+	$node->safe_psql('app', 'DROP TABLE parted');
+};
+
 subtest 'two_at_once' => sub {
 	my $session = session($node, 'app');
 	$session->query('BEGIN; SELECT capture_table_bloat_snapshot()');
@@ -102,7 +119,21 @@ subtest 'cancelled_in_the_middle' => sub {
 	my ($code, $out, $err) = psql(q(SET train_perf.sample_cost_delay = '100ms'; SET vacuum_cost_limit = 1;
 		SET statement_timeout = '1s'; SELECT * FROM estimate_table_bloat('t')));
 	like($err, qr/canceling statement due to statement timeout/, 'statement_timeout');
+	# What comes after it is another transaction, and is committed.
+	my $slow = q(SET train_perf.sample_cost_delay = '100ms'; SET vacuum_cost_limit = 1;);
 	my $session = session($node, 'app');
+	$session->query("CREATE TABLE kept (a text); $slow SET statement_timeout = '300ms'; SELECT * FROM estimate_table_bloat('t')");
+	$session->query(q(INSERT INTO kept VALUES ('autocommit')));
+	$session->query(q(DO $$ BEGIN
+		BEGIN
+			PERFORM * FROM estimate_table_bloat('t');
+		EXCEPTION WHEN query_canceled THEN NULL;
+		END;
+		INSERT INTO kept VALUES ('handled');
+	END $$));
+	$session->quit;
+	is($node->safe_psql('app', 'SELECT string_agg(a, \' \' ORDER BY a) FROM kept'), 'autocommit handled', 'nothing of what follows is lost');
+	$session = session($node, 'app');
 	$session->query_until(qr/begun/, "SET train_perf.sample_cost_delay = '100ms'; SET vacuum_cost_limit = 1;\n\\echo begun\nSELECT * FROM estimate_table_bloat('t');\n");
 	eventually($node, 'app', q(SELECT count(*) = 1 FROM pg_stat_activity WHERE query ~ '^SELECT . FROM estimate' AND wait_event = 'VacuumDelay'),
 		'it pauses as vacuum does');
@@ -111,6 +142,23 @@ subtest 'cancelled_in_the_middle' => sub {
 	eventually($node, 'app', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE query ~ '^SELECT . FROM estimate' AND state = 'active'
 		AND pid <> pg_backend_pid()), 'it ends');
 	$session->quit;
+};
+
+subtest 'a_cancelled_collector_goes_on' => sub {
+	$node->append_conf('postgresql.conf', "train_perf.snapshot_interval = '1s'\ntrain_perf.sample_cost_delay = '100ms'\nvacuum_cost_limit = 1");
+	$node->reload;
+	$node->safe_psql('app', 'DELETE FROM t WHERE a = 1');
+	my $of_collector = q(FROM pg_stat_activity WHERE backend_type = 'train_perf collector' AND datname = 'app');
+	eventually($node, 'app', "SELECT count(*) = 1 $of_collector AND query = 'continue_bloat_snapshot' AND wait_event = 'VacuumDelay'", 'it reads');
+	my $began = $node->safe_psql('app', 'SELECT clock_timestamp()');
+	is_true($node, 'app', "SELECT pg_cancel_backend(pid) $of_collector", 'and is cancelled');
+	$node->append_conf('postgresql.conf', "train_perf.sample_cost_delay = 0\nvacuum_cost_limit = 10000");
+	$node->reload;
+	eventually($node, 'app', "SELECT finished_at > '$began' FROM bloat_snapshot_run", 'the snapshot is taken all the same');
+	eventually($node, 'app', "SELECT count(*) = 1 $of_collector AND coalesce(xact_start > '$began', true) AND backend_xmin IS NULL", 'no transaction is left');
+	is_logged($node, 'app', 'after_cancellation');
+	$node->append_conf('postgresql.conf', "train_perf.snapshot_interval = '7d'\ntrain_perf.sample_cost_delay = '2ms'\nvacuum_cost_limit = 200");
+	$node->reload;
 };
 
 # Blocks 3 and 5 of the table are overwritten, 7 zeroed; 0 of the index stays.
