@@ -515,7 +515,7 @@ COMMENT ON FUNCTION detect_unused_indexes(integer) IS
   'reported; a NOTICE says so if that is all of them.';
 
 CREATE FUNCTION no_such_table(table_name text) RETURNS oid
-LANGUAGE plpgsql IMMUTABLE
+LANGUAGE plpgsql VOLATILE  -- else the planner calls it to estimate
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

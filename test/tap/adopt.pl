@@ -68,7 +68,7 @@ sub catalog
 	my ($database) = @_;
 	return $node->safe_psql($database, q(
 		SELECT c.oid::regclass, c.relkind, c.relowner, c.relacl,
-		       CASE WHEN c.relkind = 'r' THEN query_to_xml(format('SELECT count(*) FROM %s', c.oid::regclass),
+		       CASE WHEN c.relkind = 'r' AND c.relname NOT IN ('bloat_snapshot_run', 'index_usage_capture') THEN query_to_xml(format('SELECT count(*) FROM %s', c.oid::regclass),
 		                                                   true, true, '')::text END
 		FROM pg_class c
 		WHERE c.relnamespace::regnamespace::text !~ '^(pg_|information_schema)' AND NOT c.relispartition

@@ -187,7 +187,7 @@ subtest 'damage' => sub {
 	like($err, qr/skipped 1 damaged page\(s\) of "i"/, 'with a warning too');
 	($code, $out, $err) = psql('SELECT capture_table_bloat_snapshot()');
 	is($code, 0, 'a snapshot goes on');
-	like($err, qr/of "t".*of "i"/s, 'with both warnings');
+	like($err, qr/of "i"/s, 'with a warning');  # of the table not all pages are in the sample
 	psql('SELECT count(*) FROM other');
 	$node->safe_psql('app', 'DROP TABLE t');
 	my $gone = $node->safe_psql('app', q(SELECT pg_relation_filepath('other')));

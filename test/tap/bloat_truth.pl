@@ -111,11 +111,13 @@ for my $name (sort keys %indexes)
 $node->safe_psql('postgres', "CREATE TABLE t AS SELECT g AS a FROM generate_series(1, $rows) g");
 my $counts = q(SELECT live_tuples, dead_tuples, recently_dead_tuples FROM estimate_table_bloat('t', 1000000));
 is($node->safe_psql('postgres', $counts), "$rows|0|0", 'all rows live');
+# From PostgreSQL 16 on a file is extended by several pages at once.
+my $spare = $node->safe_psql('postgres', q(SELECT bloat_bytes FROM estimate_table_bloat('t', 1000000)));
 my $old = $node->background_psql('postgres');
 $old->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t');
 $node->safe_psql('postgres', 'DELETE FROM t WHERE a % 3 = 0');
 is($node->safe_psql('postgres', $counts), '20000|0|10000', 'an old snapshot keeps the deleted ones');
-is($node->safe_psql('postgres', q(SELECT bloat_bytes FROM estimate_table_bloat('t', 1000000))), '0', 'which a rewrite would keep too');
+is($node->safe_psql('postgres', q(SELECT bloat_bytes FROM estimate_table_bloat('t', 1000000))), $spare, 'which a rewrite would keep too');
 $old->query_safe('COMMIT');
 is($node->safe_psql('postgres', $counts), '20000|10000|0', 'then VACUUM could remove them');
 $old->query_safe('BEGIN; INSERT INTO t SELECT 0 FROM generate_series(1, 50)');

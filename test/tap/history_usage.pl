@@ -63,6 +63,18 @@ sub unused
 	return $node->safe_psql('app', "SELECT string_agg(indexname, ' ' ORDER BY indexname) FROM detect_unused_indexes($age_days)");
 }
 
+# PostgreSQL 16 and later remember when an index was scanned last, which age() cannot shift: what was scanned in this test is used.
+my $remembers = $node->safe_psql('app', q(SELECT current_setting('server_version_num')::integer >= 160000)) eq 't';
+sub is_unused
+{
+	my ($expected, $name) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $got = unused();
+	return is($got, $expected, $name) unless $remembers;
+	my %expected = map { $_ => 1 } split / /, $expected;
+	return is(join(' ', grep { !$expected{$_} } split / /, $got), '', "$name: no others");
+}
+
 subtest 'scans_between_captures' => sub {
 	is($node->safe_psql('app', 'SELECT index_usage_observed_since IS NULL FROM capture_status()'), 't', 'not observed yet');
 	my ($out, $err);
@@ -138,11 +150,11 @@ subtest 'resets' => sub {
 	scan('a', 3);
 	forget();
 	age(31);
-	is(unused(), 't_a t_b', 'unused for 31 days');
+	is_unused('t_a t_b', 'unused for 31 days');
 	$node->safe_psql('app', q(SELECT pg_stat_reset_single_table_counters('t_a'::regclass)));
-	is(unused(), 't_b', 'a reset may hide scans of each index that has none now');
+	is_unused('t_b', 'a reset may hide scans of each index that has none now');
 	capture();
-	is(unused(), 't_b', 'also after a capture');
+	is_unused('t_b', 'also after a capture');
 	is($node->safe_psql('app', $resets), 't_a t_pkey', 'which notes it');
 
 	forget();
@@ -151,13 +163,14 @@ subtest 'resets' => sub {
 	age(40);
 	$node->safe_psql('app', q(SELECT pg_stat_reset()));
 	scan('b', 4);    # more than before
-	is(unused(), '', 'after pg_stat_reset() nothing is known');
+	is_unused('', 'after pg_stat_reset() nothing is known');
 	capture();
 	is(counted('t_b'), '7', 'what came after it is counted whole');
 	is($node->safe_psql('app', $resets), 't_a t_b t_pkey', 'of each index nobody knows more');
 	age(40);
-	is(unused(), 't_a t_b', 'from then on it is observed again');
-	is($node->safe_psql('app', q(SELECT days_since_last_scan FROM detect_unused_indexes() WHERE indexname = 't_b')), '40', 'since the last scans');
+	is_unused('t_a t_b', 'from then on it is observed again');
+	is($node->safe_psql('app', q(SELECT days_since_last_scan FROM detect_unused_indexes() WHERE indexname = 't_b')), $remembers ? '' : '40',
+		'since the last scans');
 };
 
 subtest 'crash' => sub {
@@ -168,14 +181,14 @@ subtest 'crash' => sub {
 	$node->stop('immediate');
 	$node->start;
 	scan('a', 3);
-	is(unused(), '', 'the counters are lost, and with them 35 days');
+	is_unused('', 'the counters are lost, and with them 35 days');
 	capture();
 	is($node->safe_psql('app', $resets), 't_a t_b t_pkey', 'a capture notices it');
 	is(counted('t_a'), '5', 'and counts what is counted since');
 	age(31);
-	is(unused(), 't_a t_b', 'history goes on');
+	is_unused('t_a t_b', 'history goes on');
 	$node->restart;
-	is(unused(), 't_a t_b', 'an orderly restart loses nothing');
+	is_unused('t_a t_b', 'an orderly restart loses nothing');
 };
 
 subtest 'two_at_once' => sub {
