@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "pg/clock.hpp"
 #include "pg/damage.hpp"
 #include "pg/settings.hpp"
 
@@ -26,7 +27,7 @@ struct Walk {
   uint32 next;    // of them
   uint32 asked;   // of them, in advance
   int ahead;
-  int64 hits, misses;  // of this backend, at the last pause
+  int64 hits, misses;  // of this backend, that are paid for
   PageSample sample;
   BlockNumber pages[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -48,15 +49,36 @@ void AskAhead(Walk* walk) {
     PrefetchBuffer(walk->relation, MAIN_FORKNUM, walk->pages[walk->asked]);
 }
 
-// As vacuum_delay_point: the same prices and limit, but a setting of its own for the pause.
-void PauseAsVacuum(Walk* walk) {
+// Pages are paid for as in vacuum_delay_point: vacuum_cost_limit for each sample_cost_delay, but
+// after a burst, so that one relation alone takes no pause and many do.
+class Budget {
+ public:
+  void Pay(double cost) {
+    const uint64 now = NowNs();
+    const double earned = static_cast<double>(now - last_ns_) / 1e6 /
+                          settings::sample_cost_delay_ms * VacuumCostLimit;
+    debt_ = Max(debt_ - earned, 0.0) + cost;
+    last_ns_ = now;
+  }
+  bool IsSpent() const { return debt_ > kBurst * VacuumCostLimit; }
+
+ private:
+  static constexpr double kBurst = 10;
+
+  double debt_ = 0;
+  uint64 last_ns_ = 0;
+};
+Budget budget;  // of this backend
+
+void Pause(Walk* walk) {
   CHECK_FOR_INTERRUPTS();
-  if (settings::sample_cost_delay_ms == 0) return;
   const int64 hits = pgBufferUsage.shared_blks_hit - walk->hits;
   const int64 misses = pgBufferUsage.shared_blks_read - walk->misses;
-  if (hits * VacuumCostPageHit + misses * VacuumCostPageMiss < VacuumCostLimit) return;
   walk->hits += hits;
   walk->misses += misses;
+  if (settings::sample_cost_delay_ms == 0) return;
+  budget.Pay(static_cast<double>(hits * VacuumCostPageHit + misses * VacuumCostPageMiss));
+  if (!budget.IsSpent()) return;
   (void)WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
                   settings::sample_cost_delay_ms, WAIT_EVENT_VACUUM_DELAY);
   ResetLatch(MyLatch);
@@ -74,7 +96,7 @@ void ReadOne(Walk* walk, BlockNumber block) {
 
 void ReadAll(Walk* walk) {
   while (walk->next < walk->chosen) {
-    PauseAsVacuum(walk);
+    Pause(walk);
     AskAhead(walk);
     ReadOne(walk, walk->pages[walk->next]);
     ++walk->next;

@@ -1,6 +1,7 @@
 // Random pages of a relation: the file is cut into as many equal runs as pages are wanted, and one
-// page of each is read, through a ring of buffers, with pauses as autovacuum makes them. A relation
-// that has no more pages is read whole. Readers hold no C++ object with a destructor.
+// page of each is read, through a ring of buffers, with pauses as autovacuum makes them (but for a
+// first burst). A relation that has no more pages is read whole. Readers hold no C++ object with a
+// destructor.
 #pragma once
 
 #include "pg/prelude.hpp"
