@@ -202,6 +202,9 @@ BloatEstimate EstimateOneIndex(Oid id, Sampling sampling, IndexedRows rows) {
   if (estimate == nullptr) {
     EstimateByStatistics(index.get(), rows.live, rows.dead, &bloat);
   } else {
+    // The samplers make room for as many pages as they may read.
+    const BlockNumber blocks = RelationGetNumberOfBlocks(index.get());
+    sampling.most = static_cast<int>(Min(static_cast<uint32>(sampling.most), Max(blocks, 1)));
     const IndexEstimate found = estimate(index.get(), sampling, rows);
     bloat.method = MethodOf(found.sample);
     bloat.actual_bytes = static_cast<double>(found.sample.blocks) * BLCKSZ;

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/gin_entries.hpp"
+#include "core/gin_postings.hpp"
 #include "snapshot/index_page.hpp"
 
 extern "C" {
@@ -23,39 +24,38 @@ constexpr double kPageSpace =
 constexpr double kDataSpace = GinDataPageMaxDataSize - 160.0;
 constexpr double kSegmentHeader = offsetof(GinPostingList, bytes);
 constexpr double kPackedSegment = 328;  // bytes, in a build
-constexpr double kBitsPerByte = 7;      // of a difference between TIDs
 constexpr double kInnerFill = 0.49;
-constexpr uint32 kMostKeys = 1U << 20;  // held in memory while there are pending entries
+// Held in memory while there are pending entries: keys, and of each page as many as it may have.
+constexpr uint32 kMostKeys = 1U << 20;
+constexpr uint32 kMostKeysPerPage = BLCKSZ / MAXALIGN(sizeof(IndexTupleData) + 1);
 
-struct PostingLists {
-  double items;
-  double segments;
-  double bytes;  // of the differences
-};
-
-// A key and its rows, in an entry, a pending tuple, or several of them.
+// A key and those of its rows that a rebuild keeps, in an entry, a pending tuple, or several of
+// them.
 struct Key {
   uint64 hash;
-  double size;   // of the entry without its list
-  double items;  // TIDs
-  double bytes;  // of their differences
+  uint64 first, last;  // TIDs, as numbers
+  float size;          // of the entry without its list
+  float items;         // TIDs
+  float bytes;         // of their differences
   bool tree;
 };
 
-// False if the segments are not sane.
-bool ReadLists(const char* from, Size size, PostingLists* lists) {
-  const char* end = from + size;
-  *lists = {};
+uint64 Number(const ItemPointerData& tid) {
+  constexpr int kBitsOfOffset = 11;
+  return static_cast<uint64>(GinItemPointerGetBlockNumber(&tid)) << kBitsOfOffset |
+         GinItemPointerGetOffsetNumber(&tid);
+}
+
+// False if the segments are not sane. Adds up their number.
+bool ReadLists(const char* from, const char* end, GinPostings* postings, double* segments) {
   while (from < end) {
     const auto* segment = reinterpret_cast<const GinPostingList*>(from);
     if (end - from < static_cast<ptrdiff_t>(kSegmentHeader) ||
         end - from < static_cast<ptrdiff_t>(SizeOfGinPostingList(segment)))
       return false;
-    ++lists->segments;
-    ++lists->items;
-    // The last byte of each difference has no high bit.
-    for (int i = 0; i < segment->nbytes; ++i) lists->items += (segment->bytes[i] & 0x80) == 0;
-    lists->bytes += segment->nbytes;
+    ++*segments;
+    postings->Add(Number(segment->first));
+    postings->AddDifferences(segment->bytes, segment->nbytes);
     from += SizeOfGinPostingList(segment);
   }
   return true;
@@ -71,14 +71,14 @@ uint64 HashOfKey(IndexTuple tuple, Size size) {
 class GinReader final : public PageReader {
  public:
   // `share` of the TIDs are live. If there are pending ones, keys are held to be counted once.
-  GinReader(Relation index, double share, bool pending)
+  // At most `most` pages are read.
+  GinReader(Relation index, double share, bool pending, uint32 most)
       : index_(index),
         share_(share),
-        growth_(share > 0 ? std::log2(1 / share) / kBitsPerByte : 0),
         pages_(kPageSpace),
-        keys_(pending ? static_cast<Key*>(MemoryContextAllocExtended(
-                            CurrentMemoryContext, kMostKeys * sizeof(Key), MCXT_ALLOC_HUGE))
-                      : nullptr) {}
+        most_keys_(pending ? Min(kMostKeys / kMostKeysPerPage, most) * kMostKeysPerPage : 0),
+        keys_(pending ? static_cast<Key*>(palloc(most_keys_ * sizeof(Key))) : nullptr),
+        ends_(static_cast<float*>(palloc(most * sizeof(float)))) {}
 
   void Read(Buffer /*buffer*/, Page page, BlockNumber block) override {
     if (!HasSpecial(page, sizeof(GinPageOpaqueData))) RaiseDamagedPage(index_, block);
@@ -96,7 +96,7 @@ class GinReader final : public PageReader {
   // Pages that a rebuild makes of those that were read, metapage not included.
   double PagesAfter() {
     AddKeys();
-    const double data = DataPages();
+    const double data = DataPages();  // may add entries
     const double leaves = std::max(1.0, pages_.pages());
     double inner = leaves > 1 ? leaves * MeanDownlink() / (kPageSpace * kInnerFill) : 0;
     if (leaves > 1) inner = std::max(1.0, inner);
@@ -105,6 +105,7 @@ class GinReader final : public PageReader {
 
   void Release() {
     if (keys_ != nullptr) pfree(keys_);
+    pfree(ends_);
   }
   double items() const { return items_; }
 
@@ -140,32 +141,57 @@ class GinReader final : public PageReader {
   static bool IsSaneEntry(IndexTuple entry) {
     if (GinIsPostingTree(entry)) return true;
     const Size offset = GinGetPostingOffset(entry);
-    return offset >= sizeof(IndexTupleData) && offset <= IndexTupleSize(entry);
+    const Size size = IndexTupleSize(entry);
+    if (offset < sizeof(IndexTupleData) || offset > size) return false;
+    const Size items = GinGetNPosting(entry);
+    if (items == 0) return true;
+    if (!GinItupIsCompressed(entry)) return size - offset >= items * sizeof(ItemPointerData);
+    return size - offset >= static_cast<Size>(kSegmentHeader) &&
+           size - offset >= SizeOfGinPostingList(List(entry));
+  }
+
+  static const GinPostingList* List(IndexTuple entry) {
+    return reinterpret_cast<const GinPostingList*>(GinGetPosting(entry));
   }
 
   void NotePending(IndexTuple tuple) {
-    ++items_;
     const Size size = IndexTupleSize(tuple);
-    NoteKey({HashOfKey(tuple, size), static_cast<double>(size), 1, 0, false});
+    GinPostings postings(share_, &random_);
+    postings.Add(Number(tuple->t_tid));
+    NotePostings(postings, HashOfKey(tuple, size), size);
   }
 
   void NoteEntry(IndexTuple entry) {
     if (GinIsPostingTree(entry)) {
       const Size size = IndexTupleSize(entry);
-      NoteKey({HashOfKey(entry, size), static_cast<double>(size), 0, 0, true});
+      ++trees_;
+      tree_key_bytes_ += static_cast<double>(size);
+      NoteKey({HashOfKey(entry, size), 0, 0, static_cast<float>(size), 0, 0, true});
       return;
     }
-    const double items = GinGetNPosting(entry);
+    const int items = GinGetNPosting(entry);
     if (items == 0) return;
-    items_ += items;
+    GinPostings postings(share_, &random_);
+    if (GinItupIsCompressed(entry)) {
+      postings.Add(Number(List(entry)->first));
+      postings.AddDifferences(List(entry)->bytes, List(entry)->nbytes);
+    } else {
+      const auto* tids = reinterpret_cast<const ItemPointerData*>(GinGetPosting(entry));
+      for (int i = 0; i < items; ++i) postings.Add(Number(tids[i]));
+    }
     const Size size = GinGetPostingOffset(entry);
-    const double bytes = static_cast<double>(IndexTupleSize(entry) - size) - kSegmentHeader;
-    NoteKey({HashOfKey(entry, size), static_cast<double>(size), items,
-             items > 1 ? std::max(items - 1, bytes) : 0, false});
+    NotePostings(postings, HashOfKey(entry, size), size);
+  }
+
+  void NotePostings(const GinPostings& postings, uint64 hash, Size size) {
+    items_ += postings.items();
+    if (postings.kept() == 0) return;
+    NoteKey({hash, postings.first(), postings.last(), static_cast<float>(size),
+             static_cast<float>(postings.kept()), static_cast<float>(postings.bytes()), false});
   }
 
   void NoteKey(const Key& key) {
-    if (keys_ == nullptr || key_count_ == kMostKeys) {
+    if (keys_ == nullptr || key_count_ == most_keys_) {
       AddKey(key);
     } else {
       keys_[key_count_++] = key;
@@ -174,100 +200,102 @@ class GinReader final : public PageReader {
 
   void AddKeys() {
     if (keys_ == nullptr) return;
-    std::sort(keys_, keys_ + key_count_,
-              [](const Key& a, const Key& b) { return a.hash < b.hash; });
+    std::sort(keys_, keys_ + key_count_, [](const Key& a, const Key& b) {
+      return a.hash != b.hash ? a.hash < b.hash : a.first < b.first;
+    });
     for (uint32 i = 0; i < key_count_;) {
       Key key = keys_[i];
-      for (++i; i < key_count_ && keys_[i].hash == key.hash; ++i) {
-        key.tree |= keys_[i].tree;
-        key.items += keys_[i].items;
-        key.bytes += keys_[i].bytes + kTypicalDifference;
-      }
+      for (++i; i < key_count_ && keys_[i].hash == key.hash; ++i) Append(keys_[i], &key);
       AddKey(key);
     }
   }
 
+  static void Append(const Key& next, Key* key) {
+    key->bytes += next.bytes;
+    // A tree's TIDs are not known.
+    if (next.items > 0)
+      key->bytes += key->last == 0 ? static_cast<float>(kTypicalDifference)
+                                   : static_cast<float>(VarbyteLength(next.first - key->last));
+    key->items += next.items;
+    key->last = Max(key->last, next.last);
+    key->tree |= next.tree;
+  }
+
   void AddKey(const Key& key) {
+    const double list = kSegmentHeader + key.bytes;
     if (key.tree) {
-      tree_items_ += key.items;
-      tree_bytes_ += key.bytes;
-      pages_.Add(MAXALIGN(static_cast<Size>(key.size)) + sizeof(ItemIdData));
-      return;
-    }
-    const double live = LiveItems(key.items);
-    if (live == 0) return;
-    const double difference = key.items > 1 ? key.bytes / (key.items - 1) + growth_ : 0;
-    const double list = kSegmentHeader + std::ceil((live - 1) * difference);
-    const double size = key.size + list;
-    if (size > GinMaxItemSize) {
+      added_bytes_ += key.bytes;
+      AddEntry(key.size);
+    } else if (key.size + list > GinMaxItemSize) {
       ++new_trees_;
-      new_tree_pages_ += std::ceil(list / kDataSpace);
-      pages_.Add(MAXALIGN(static_cast<Size>(key.size)) + sizeof(ItemIdData));
+      new_tree_pages_ += std::ceil(PackedSize(key.bytes) / kDataSpace);
+      AddEntry(key.size);
     } else {
-      pages_.Add(static_cast<double>(MAXALIGN(static_cast<Size>(size))) + sizeof(ItemIdData));
+      AddEntry(key.size + list);
     }
   }
 
-  // Few of many keys have exactly the mean: drawn one by one.
-  double LiveItems(double items) {
-    constexpr double kMany = 32;
-    if (share_ >= 1) return items;
-    if (items > kMany) return std::round(items * share_);
-    double live = 0;
-    for (int left = static_cast<int>(items); left > 0; --left) {
-      random_ = random_ * 6364136223846793005U + 1442695040888963407U;
-      live += static_cast<double>(random_ >> 11) * 0x1p-53 < share_;
-    }
-    return live;
+  void AddEntry(double size) {
+    pages_.Add(static_cast<double>(MAXALIGN(static_cast<Size>(size))) + sizeof(ItemIdData));
   }
 
   // NOLINTNEXTLINE(readability-non-const-parameter)
   void ReadData(Page page, BlockNumber block) {
     const auto* header = reinterpret_cast<PageHeader>(page);
-    PostingLists lists{};
+    GinPostings postings(share_, &random_);
     if (GinPageIsCompressed(page)) {
       const char* from = reinterpret_cast<char*>(GinDataLeafPageGetPostingList(page));
       const char* end = page + header->pd_lower;
+      double segments = 0;
       if (end < from || header->pd_lower > header->pd_special ||
-          !ReadLists(from, static_cast<Size>(end - from), &lists))
+          !ReadLists(from, end, &postings, &segments))
         RaiseDamagedPage(index_, block);
     } else {
       // Before 9.4: plain TIDs.
-      lists.items =
+      const auto* tids = reinterpret_cast<const ItemPointerData*>(GinDataPageGetData(page));
+      const Size items =
           Min(GinPageGetOpaque(page)->maxoff, GinDataPageMaxDataSize / sizeof(ItemPointerData));
-      lists.bytes = lists.items * kTypicalDifference;
+      for (Size i = 0; i < items; ++i) postings.Add(Number(tids[i]));
     }
-    items_ += lists.items;
-    tree_items_ += lists.items;
-    tree_bytes_ += lists.bytes;
-    segments_ += lists.segments;
+    items_ += postings.items();
+    tree_bytes_ += postings.bytes();
     if (!GinPageRightMost(page)) return;
-    ++ends_;
-    end_items_ += lists.items;
-    const double size = lists.bytes + (lists.items - lists.segments) * growth_;
-    full_ends_ += size * share_ > kInlineList;
+    ends_[end_count_++] = static_cast<float>(postings.bytes());
+    end_bytes_ += postings.bytes();
   }
 
+  // What a list takes in pages of a tree.
+  static double PackedSize(double bytes) { return bytes * (1 + kSegmentHeader / kPackedSegment); }
+
   // Of all trees: those of one page, which ends its tree, and larger ones, which have a root above.
-  double DataPages() const {
-    if (ends_ == 0 || tree_items_ <= 0 || share_ <= 0) return new_tree_pages_ + new_trees_;
-    const double large = std::min(ends_, data_inner_);
-    const double small = ends_ - large;
-    const double differences = std::max(1.0, tree_items_ - segments_);
-    const double item = tree_bytes_ / differences + growth_;
-    const double size = item * (1 + kSegmentHeader / kPackedSegment);
-    const double small_items = end_items_ * small / ends_;
-    const double large_items = tree_items_ - small_items;
-    double pages = full_ends_ * small / ends_;
-    if (large > 0) {
-      const double each = large_items * share_ * size / large / kDataSpace;
-      if (each > 1) {
-        pages += large * (std::max(2.0, each + 0.5) + 1);
-      } else if (each * kDataSpace > kInlineList) {
-        pages += large;
-      }
+  double DataPages() {
+    double pages = new_tree_pages_ + new_trees_;
+    if (end_count_ == 0) return pages;
+    const double ends = end_count_;
+    const double large = std::min(ends, data_inner_);
+    const double added = added_bytes_ / ends;
+    double large_bytes = tree_bytes_ - end_bytes_ * (ends - large) / ends;
+    // Which ones are small is not known if there are both: evenly spread.
+    for (uint32 i = 0; i < end_count_; ++i) {
+      const bool is_large = std::floor((i + 1) * large / ends) > std::floor(i * large / ends);
+      if (!is_large) pages += TreePages(ends_[i] + added);
     }
-    return pages + new_tree_pages_ + new_trees_;
+    for (uint32 i = 0; i < static_cast<uint32>(large); ++i)
+      pages += TreePages(large_bytes / large + added);
+    return pages;
+  }
+
+  // Of one tree; a list that fits into an entry is added there.
+  double TreePages(double bytes) {
+    const double list = bytes > 0 ? kSegmentHeader + bytes : 0;
+    const double key = trees_ > 0 ? tree_key_bytes_ / trees_ : kShortKey;
+    if (key + list <= GinMaxItemSize) {
+      pages_.Add(static_cast<double>(MAXALIGN(static_cast<Size>(list))));
+      return 0;
+    }
+    const double size = PackedSize(bytes);
+    if (size <= GinDataPageMaxDataSize) return 1;
+    return std::max(2.0, size / kDataSpace + 0.5) + 1;
   }
 
   double MeanDownlink() const {
@@ -275,20 +303,21 @@ class GinReader final : public PageReader {
     return downlinks_ > 0 ? downlink_bytes_ / downlinks_ : kShort;
   }
 
-  static constexpr double kTypicalDifference = 1.5;  // bytes
-  static constexpr double kInlineList = GinMaxItemSize - 32.0;
+  static constexpr double kTypicalDifference = 3;  // bytes, of new rows
+  static constexpr double kShortKey = sizeof(IndexTupleData) + 4;
 
   Relation index_;
   double share_;
-  double growth_;  // of the bytes of a difference, as TIDs between go
   GinEntryPages pages_;
+  uint32 most_keys_;
   Key* keys_;
-  uint32 key_count_ = 0;
+  float* ends_;  // bytes of the lists of pages that end a tree
+  uint32 key_count_ = 0, end_count_ = 0;
   uint64 random_ = 1;
   double items_ = 0, downlinks_ = 0, downlink_bytes_ = 0;
-  double data_inner_ = 0, tree_items_ = 0, tree_bytes_ = 0, segments_ = 0;
-  // Pages that end a tree, and those whose lists do not fit into an entry after a rebuild.
-  double ends_ = 0, end_items_ = 0, full_ends_ = 0;
+  double data_inner_ = 0, tree_bytes_ = 0, end_bytes_ = 0;
+  double trees_ = 0, tree_key_bytes_ = 0;  // entries that lead to one
+  double added_bytes_ = 0;                 // that are pending for trees
   double new_trees_ = 0, new_tree_pages_ = 0;
 };
 
@@ -305,7 +334,8 @@ bool HasPending(Relation index, BufferAccessStrategy ring) {
 
 IndexEstimate EstimateGin(Relation index, Sampling sampling, IndexedRows rows) {
   const double share = LiveShare(rows);
-  GinReader reader(index, share, HasPending(index, sampling.ring));
+  GinReader reader(index, share, HasPending(index, sampling.ring),
+                   static_cast<uint32>(sampling.most));
   IndexEstimate estimate{};
   estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();

@@ -22,7 +22,7 @@ struct IndexEstimate {
 };
 
 struct Sampling {
-  int most;  // pages
+  int most;  // pages; of an index, no more than it has
   BufferAccessStrategy ring;
 };
 

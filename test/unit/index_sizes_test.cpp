@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "core/gin_entries.hpp"
+#include "core/gin_postings.hpp"
 #include "core/hash_buckets.hpp"
 #include "core/split_pages.hpp"
 
@@ -59,6 +61,59 @@ TEST(GinEntries, fill_more_than_half_if_they_are_large) {
   GinEntryPages pages(8000);
   for (int i = 0; i < 10000; ++i) pages.Add(2000);
   EXPECT_NEAR(pages.pages(), 10000 / 3.0, 2);
+}
+
+TEST(GinPostings, take_seven_bits_a_byte) {
+  EXPECT_EQ(VarbyteLength(1), 1);
+  EXPECT_EQ(VarbyteLength(127), 1);
+  EXPECT_EQ(VarbyteLength(128), 2);
+  EXPECT_EQ(VarbyteLength((1U << 14) - 1), 2);
+  EXPECT_EQ(VarbyteLength(1U << 14), 3);
+  EXPECT_EQ(VarbyteLength(UINT64_MAX), 10);
+}
+
+TEST(GinPostings, are_decoded) {
+  std::uint64_t random = 1;
+  GinPostings postings(1, &random);
+  postings.Add(1000);
+  const unsigned char differences[] = {0x05, 0x80, 0x01, 0xff, 0xff, 0x01, 0x81};  // 5, 128, 32767
+  postings.AddDifferences(differences, sizeof(differences));
+  EXPECT_EQ(postings.items(), 4);
+  EXPECT_EQ(postings.kept(), 4);
+  EXPECT_EQ(postings.bytes(), 6);
+  EXPECT_EQ(postings.first(), 1000U);
+  EXPECT_EQ(postings.last(), 1000U + 5 + 128 + 32767);
+}
+
+TEST(GinPostings, survive_what_is_no_difference) {
+  std::uint64_t random = 1;
+  GinPostings postings(0.5, &random);
+  const std::vector<unsigned char> endless(1000, 0xff);
+  postings.AddDifferences(endless.data(), endless.size());
+  EXPECT_EQ(postings.items(), 0);
+}
+
+TEST(GinPostings, are_farther_from_each_other_as_others_go) {
+  std::uint64_t random = 1;
+  GinPostings all(1, &random);
+  GinPostings few(0.1, &random);
+  for (std::uint64_t tid = 1; tid <= 100000; ++tid) {
+    all.Add(tid * 100);
+    few.Add(tid * 100);
+  }
+  EXPECT_EQ(all.bytes(), 99999);
+  EXPECT_NEAR(few.kept(), 10000, 500);
+  // Alone the next one is within 127.
+  EXPECT_NEAR(few.bytes() / (few.kept() - 1), 1.9, 0.02);
+}
+
+TEST(GinPostings, are_none_if_none_is_kept) {
+  std::uint64_t random = 1;
+  GinPostings postings(0, &random);
+  for (std::uint64_t tid = 1; tid <= 100; ++tid) postings.Add(tid);
+  EXPECT_EQ(postings.items(), 100);
+  EXPECT_EQ(postings.kept(), 0);
+  EXPECT_EQ(postings.bytes(), 0);
 }
 
 }  // namespace
