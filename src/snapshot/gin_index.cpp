@@ -213,9 +213,10 @@ class GinReader final : public PageReader {
   static void Append(const Key& next, Key* key) {
     key->bytes += next.bytes;
     // A tree's TIDs are not known.
-    if (next.items > 0)
+    if (next.items > 0) {
       key->bytes += key->last == 0 ? static_cast<float>(kTypicalDifference)
                                    : static_cast<float>(VarbyteLength(next.first - key->last));
+    }
     key->items += next.items;
     key->last = Max(key->last, next.last);
     key->tree |= next.tree;
