@@ -22,7 +22,7 @@ constexpr double kPageSpace = BLCKSZ - SizeOfPageHeaderData - sizeof(GISTPageOpa
 
 class GistReader final : public PageReader {
  public:
-  GistReader(Relation index, int64 most)
+  GistReader(Relation index, int most)
       : index_(index),
         fills_(static_cast<float*>(palloc(static_cast<Size>(most) * sizeof(float)))) {}
 
@@ -105,10 +105,11 @@ double BuildFill(Relation index) {
 }  // namespace
 
 IndexEstimate EstimateGist(Relation index, Sampling sampling, IndexedRows rows) {
-  GistReader reader(index,
-                    Min(sampling.most, static_cast<int64>(RelationGetNumberOfBlocks(index)) + 1));
+  // It may grow meanwhile: no more are read than there is room for.
+  const int most = MostPages(index, sampling);
+  GistReader reader(index, most);
   IndexEstimate estimate{};
-  estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
+  estimate.sample = ReadSample(index, most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();
   const double entries = reader.entries() * weight;
   const double share = LiveShare(index, entries, rows);

@@ -55,7 +55,7 @@ double TypicalFill(Relation index) {
 
 class SpGistReader final : public PageReader {
  public:
-  SpGistReader(Relation index, int64 most)
+  SpGistReader(Relation index, int most)
       : index_(index),
         fills_(static_cast<float*>(palloc(static_cast<Size>(most) * sizeof(float)))) {}
 
@@ -140,10 +140,11 @@ class SpGistReader final : public PageReader {
 }  // namespace
 
 IndexEstimate EstimateSpGist(Relation index, Sampling sampling, IndexedRows rows) {
-  SpGistReader reader(index,
-                      Min(sampling.most, static_cast<int64>(RelationGetNumberOfBlocks(index)) + 1));
+  // It may grow meanwhile: no more are read than there is room for.
+  const int most = MostPages(index, sampling);
+  SpGistReader reader(index, most);
   IndexEstimate estimate{};
-  estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
+  estimate.sample = ReadSample(index, most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();
   const double entries = reader.entries() * weight;
   const double share = LiveShare(index, entries, rows);
