@@ -13,8 +13,18 @@ std::uint32_t HashBucketStep(double wanted);
 // Overflow pages that a bucket with so many entries needs, at `capacity` entries a page.
 double HashOverflow(double entries, double capacity);
 
-// The mean of that over buckets, if `mean` entries fall into each at random, `group` (of the same
-// key) at a time.
-double MeanHashOverflow(double mean, double group, double capacity);
+// Entries of a bucket, that come `size` (of the same key) at a time.
+struct HashGroups {
+  double entries;  // mean of all buckets
+  double size;
+};
+
+// The mean of overflow pages over buckets, if groups fall into them at random. Heavy groups may be
+// larger than a page, and few; the light ones lie evenly around them.
+double MeanHashOverflow(HashGroups light, HashGroups heavy, double capacity);
+
+// How many different things there are, each on as many pages as others: `seen` of them were, in
+// `found` places, where each page that was looked at stands for `weight` pages.
+double DistinctOfSample(double found, double seen, double weight);
 
 }  // namespace train_perf

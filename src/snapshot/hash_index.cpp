@@ -24,27 +24,32 @@ constexpr double kCapacity = kEntriesPerPage;
 constexpr uint32 kMostCounted = 1U << 22;    // buckets: 16 MB
 constexpr double kPagesPerBitmap = 1 << 15;  // overflow pages
 
-// Entries of one hash code that fill this share of a page are looked at one by one; others fall
-// into buckets at random.
-constexpr double kHeavy = kCapacity / 2;
+// Entries of one hash code that fill this share of a page may go on in others: how many there are
+// of it is not known from one page.
+constexpr double kHeavy = kCapacity / 8;
 // Statistics that differ by more than this are out of date.
 constexpr double kStale = 0.1;
 
 class HashReader final : public PageReader {
  public:
-  HashReader(Relation index, uint32 buckets)
+  // At most `most` pages are read.
+  HashReader(Relation index, uint32 buckets, uint32 most)
       : index_(index),
         buckets_(buckets),
         highmask_(pg_nextpower2_32(Max(buckets, 2)) - 1),
-        counts_(buckets <= kMostCounted ? static_cast<uint32*>(palloc0(buckets * sizeof(uint32)))
-                                        : nullptr),
-        heavy_codes_(static_cast<uint32*>(palloc(kMostHeavy * sizeof(uint32)))) {}
+        counts_(buckets <= kMostCounted && buckets / kEntriesPerPage <= most
+                    ? static_cast<uint32*>(palloc0(buckets * sizeof(uint32)))
+                    : nullptr),
+        most_heavy_(Min(kMostHeavy / kHeavyPerPage, most) * kHeavyPerPage),
+        heavy_codes_(static_cast<uint32*>(palloc(most_heavy_ * sizeof(uint32)))) {}
 
   void Read(Buffer /*buffer*/, Page page, BlockNumber block) override {
     if (!HasSpecial(page, sizeof(HashPageOpaqueData)) ||
         HashPageGetOpaque(page)->hasho_page_id != HASHO_PAGE_ID)
       RaiseDamagedPage(index_, block);
-    if ((HashPageGetOpaque(page)->hasho_flag & (LH_BUCKET_PAGE | LH_OVERFLOW_PAGE)) == 0) return;
+    const uint16 type = HashPageGetOpaque(page)->hasho_flag & LH_PAGE_TYPE;
+    free_ += type == LH_UNUSED_PAGE;
+    if ((type & (LH_BUCKET_PAGE | LH_OVERFLOW_PAGE)) == 0) return;
     const OffsetNumber items = CheckedItems(index_, page, block);
     for (OffsetNumber i = FirstOffsetNumber; i <= items; ++i) {
       const ItemId item = PageGetItemId(page, i);
@@ -86,19 +91,31 @@ class HashReader final : public PageReader {
     // Those buckets that are not split yet have twice the entries of the others.
     const double slots = static_cast<double>(highmask_) + 1;
     const double unsplit = slots - buckets_;
-    const double light = light_ * weight * share / slots;
-    const double mean_group = light_ == 0 ? 1 : 1 + (light_squares_ / light_ - 1) * share;
-    std::sort(heavy_codes_, heavy_codes_ + heavy_count_);
-    const auto codes = std::unique(heavy_codes_, heavy_codes_ + heavy_count_) - heavy_codes_;
-    const double heavy = heavy_ * weight * share + static_cast<double>(codes) * light;
-    // The last page of a chain is half full, and the first is no overflow page.
-    return std::max(0.0, heavy / kCapacity - 0.5 * static_cast<double>(codes)) +
-           unsplit * MeanHashOverflow(2 * light, mean_group, kCapacity) +
-           (buckets_ - unsplit) * MeanHashOverflow(light, mean_group, kCapacity);
+    const HashGroups light{light_ * weight * share / slots, Kept(MeanLight(), share)};
+    const double codes = HeavyCodes(weight);
+    const double heavy_size = codes > 0 ? heavy_ * weight / codes : 0;
+    const HashGroups heavy{heavy_ * weight * share / slots, Kept(heavy_size, share)};
+    return unsplit * MeanHashOverflow(Twice(light), Twice(heavy), kCapacity) +
+           (buckets_ - unsplit) * MeanHashOverflow(light, heavy, kCapacity);
   }
 
+  double free() const { return free_; }
+
  private:
-  static constexpr int kMostHeavy = 1 << 16;
+  static constexpr uint32 kMostHeavy = 1U << 16;
+  static constexpr uint32 kHeavyPerPage = 8;
+
+  static double Kept(double size, double share) { return 1 + (std::max(1.0, size) - 1) * share; }
+  static HashGroups Twice(HashGroups groups) { return {2 * groups.entries, groups.size}; }
+
+  double MeanLight() const { return light_ > 0 ? light_squares_ / light_ : 1; }
+
+  // Of the whole index.
+  double HeavyCodes(double weight) {
+    std::sort(heavy_codes_, heavy_codes_ + heavy_count_);
+    const auto seen = std::unique(heavy_codes_, heavy_codes_ + heavy_count_) - heavy_codes_;
+    return DistinctOfSample(heavy_count_, static_cast<double>(seen), weight);
+  }
 
   void Count(uint32 code) {
     if (counts_ == nullptr) return;
@@ -114,15 +131,17 @@ class HashReader final : public PageReader {
       return;
     }
     heavy_ += size;
-    if (heavy_count_ < kMostHeavy) heavy_codes_[heavy_count_++] = code;
+    if (heavy_count_ < most_heavy_) heavy_codes_[heavy_count_++] = code;
   }
 
   Relation index_;
   uint32 buckets_;
   uint32 highmask_;
   uint32* counts_;  // of entries; nullptr if there would be too many
+  uint32 most_heavy_;
   uint32* heavy_codes_;
-  int heavy_count_ = 0;
+  uint32 heavy_count_ = 0;
+  double free_ = 0;                                   // pages
   double light_ = 0, light_squares_ = 0, heavy_ = 0;  // entries
 };
 
@@ -139,34 +158,56 @@ double ExpectedRows(Relation index, IndexedRows rows) {
   return std::abs(tuples - rows.live) <= kStale * rows.live ? tuples : rows.live;
 }
 
-double MetaEntries(Relation index, BufferAccessStrategy ring) {
+struct HashMeta {
+  double entries;
+  uint32 buckets;
+  double overflow;  // pages, free ones included
+};
+
+HashMeta ReadMeta(Relation index, BufferAccessStrategy ring) {
   PGAlignedBlock copy;
-  if (!CopyPage(index, HASH_METAPAGE, ring, copy.data)) return 0;
+  if (!CopyPage(index, HASH_METAPAGE, ring, copy.data)) return {};
   const auto* meta = HashPageGetMeta(copy.data);
   if (meta->hashm_magic != HASH_MAGIC || meta->hashm_version != HASH_VERSION ||
-      !(meta->hashm_ntuples >= 0 && meta->hashm_ntuples < 1e15))
+      !(meta->hashm_ntuples >= 0 && meta->hashm_ntuples < 1e15) ||
+      meta->hashm_ovflpoint >= HASH_MAX_SPLITPOINTS)
     RaiseDamagedPage(index, HASH_METAPAGE);
-  return meta->hashm_ntuples;
+  const double spares = meta->hashm_spares[meta->hashm_ovflpoint];
+  return {meta->hashm_ntuples, meta->hashm_maxbucket + 1,
+          std::max(0.0, spares - meta->hashm_nmaps)};
+}
+
+// With the buckets of today the chains stay, but for what goes with dead rows: the sample need only
+// tell how much that is.
+double SampledOverflow(HashReader* reader, const HashMeta& meta, uint32 buckets, double weight,
+                       double share) {
+  const double now = std::max(0.0, meta.overflow - reader->free() * weight);
+  if (buckets == meta.buckets && share >= 1) return now;
+  const double likely = reader->LikelyOverflow(weight, share);
+  if (buckets != meta.buckets) return likely;
+  const double likely_now = reader->LikelyOverflow(weight, 1);
+  return likely_now > 0 ? std::min(1.0, likely / likely_now) * now : likely;
 }
 
 }  // namespace
 
 IndexEstimate EstimateHash(Relation index, Sampling sampling, IndexedRows rows) {
-  const double entries = MetaEntries(index, sampling.ring);
+  const HashMeta meta = ReadMeta(index, sampling.ring);
   const double share = LiveShare(rows);
-  const double live = entries * share;
+  const double live = meta.entries * share;
   const double target = Max(10, HashGetTargetPageUsage(index) / static_cast<int>(kEntrySize));
   const uint32 buckets = Max(HashBucketStep(std::floor(ExpectedRows(index, rows) / target)),
                              HashBucketStep(live / target));
-  HashReader reader(index, buckets);
+  HashReader reader(index, buckets, static_cast<uint32>(sampling.most));
   IndexEstimate estimate{};
   estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
-  const double overflow = estimate.sample.whole && reader.counted()
-                              ? reader.ExactOverflow(share)
-                              : reader.LikelyOverflow(estimate.sample.Weight(), share);
+  const double overflow =
+      estimate.sample.whole && reader.counted()
+          ? reader.ExactOverflow(share)
+          : SampledOverflow(&reader, meta, buckets, estimate.sample.Weight(), share);
   estimate.pages = 2.0 + buckets + overflow + std::floor(overflow / kPagesPerBitmap);
   estimate.live = live;
-  estimate.dead = entries - live;
+  estimate.dead = meta.entries - live;
   reader.Release();
   return estimate;
 }

@@ -27,10 +27,28 @@ TEST(HashBuckets, overflow_when_their_page_is_full) {
   EXPECT_EQ(HashOverflow(0, 407), 0);
   EXPECT_EQ(HashOverflow(407, 407), 0);
   EXPECT_EQ(HashOverflow(408, 407), 1);
-  EXPECT_NEAR(MeanHashOverflow(307, 1, 407), 0, 1e-3);
-  EXPECT_NEAR(MeanHashOverflow(488, 1, 407), 1, 1e-3);
-  EXPECT_NEAR(MeanHashOverflow(407.5, 1, 407), 0.5, 0.02);
-  EXPECT_GT(MeanHashOverflow(307, 100, 407), 0.1);
+  constexpr HashGroups kNone{0, 1};
+  EXPECT_EQ(MeanHashOverflow(kNone, kNone, 407), 0);
+  EXPECT_NEAR(MeanHashOverflow({307, 1}, kNone, 407), 0, 1e-3);
+  EXPECT_NEAR(MeanHashOverflow({488, 1}, kNone, 407), 1, 1e-3);
+  EXPECT_NEAR(MeanHashOverflow({407.5, 1}, kNone, 407), 0.5, 0.02);
+  EXPECT_GT(MeanHashOverflow({307, 100}, kNone, 407), 0.1);
+}
+
+TEST(HashBuckets, overflow_where_a_key_is_frequent) {
+  // One bucket of a thousand has a key of ten pages, beside what all have.
+  EXPECT_NEAR(MeanHashOverflow({200, 1}, {4.07, 4070}, 407), 0.01, 1e-4);
+  // Of 1000 keys in 2000 buckets, two, three ... may share one.
+  EXPECT_NEAR(MeanHashOverflow({0, 1}, {300, 600}, 407),
+              0.303 + 0.0758 * 2 + 0.0126 * 4 + 0.0018 * 5, 2e-3);
+}
+
+TEST(HashBuckets, are_counted_from_a_sample) {
+  EXPECT_EQ(DistinctOfSample(0, 0, 3), 0);
+  EXPECT_EQ(DistinctOfSample(20, 10, 1), 10);  // all pages
+  EXPECT_EQ(DistinctOfSample(10, 10, 3), 30);  // on one page each
+  // A third of 3000 places of 1000 things: a third of 1 - (2 / 3) ^ 3 is missed.
+  EXPECT_NEAR(DistinctOfSample(1000, 1000 * 19.0 / 27, 3), 1000, 1);
 }
 
 TEST(SplitPages, go_with_the_entries) {
