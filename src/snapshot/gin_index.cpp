@@ -24,6 +24,7 @@ constexpr double kPageSpace =
 constexpr double kDataSpace = GinDataPageMaxDataSize - 160.0;
 constexpr double kSegmentHeader = offsetof(GinPostingList, bytes);
 constexpr double kPackedSegment = 328;  // bytes, in a build
+constexpr double kBitsPerByte = 7;      // of a difference between TIDs
 constexpr double kInnerFill = 0.49;
 // Held in memory while there are pending entries: keys, and of each page as many as it may have.
 constexpr uint32 kMostKeys = 1U << 20;
@@ -35,8 +36,8 @@ struct Key {
   uint64 hash;
   uint64 first, last;  // TIDs, as numbers
   float size;          // of the entry without its list
-  float items;         // TIDs
-  float bytes;         // of their differences
+  float bytes;         // of differences between its TIDs
+  bool entry;          // not pending
   bool tree;
 };
 
@@ -46,14 +47,13 @@ uint64 Number(const ItemPointerData& tid) {
          GinItemPointerGetOffsetNumber(&tid);
 }
 
-// False if the segments are not sane. Adds up their number.
-bool ReadLists(const char* from, const char* end, GinPostings* postings, double* segments) {
+// False if the segments are not sane.
+bool ReadLists(const char* from, const char* end, GinPostings* postings) {
   while (from < end) {
     const auto* segment = reinterpret_cast<const GinPostingList*>(from);
     if (end - from < static_cast<ptrdiff_t>(kSegmentHeader) ||
         end - from < static_cast<ptrdiff_t>(SizeOfGinPostingList(segment)))
       return false;
-    ++*segments;
     postings->Add(Number(segment->first));
     postings->AddDifferences(segment->bytes, segment->nbytes);
     from += SizeOfGinPostingList(segment);
@@ -93,9 +93,10 @@ class GinReader final : public PageReader {
     }
   }
 
-  // Pages that a rebuild makes of those that were read, metapage not included.
-  double PagesAfter() {
-    AddKeys();
+  // Pages that a rebuild makes of those that were read, metapage not included; each stands for
+  // `weight` pages.
+  double PagesAfter(double weight) {
+    AddKeys(weight);
     const double data = DataPages();  // may add entries
     const double leaves = std::max(1.0, pages_.pages());
     double inner = leaves > 1 ? leaves * MeanDownlink() / (kPageSpace * kInnerFill) : 0;
@@ -158,7 +159,7 @@ class GinReader final : public PageReader {
     const Size size = IndexTupleSize(tuple);
     GinPostings postings(share_, &random_);
     postings.Add(Number(tuple->t_tid));
-    NotePostings(postings, HashOfKey(tuple, size), size);
+    NotePostings(postings, HashOfKey(tuple, size), size, false);
   }
 
   void NoteEntry(IndexTuple entry) {
@@ -166,7 +167,7 @@ class GinReader final : public PageReader {
       const Size size = IndexTupleSize(entry);
       ++trees_;
       tree_key_bytes_ += static_cast<double>(size);
-      NoteKey({HashOfKey(entry, size), 0, 0, static_cast<float>(size), 0, 0, true});
+      NoteKey({HashOfKey(entry, size), 0, 0, static_cast<float>(size), 0, true, true});
       return;
     }
     const int items = GinGetNPosting(entry);
@@ -180,14 +181,14 @@ class GinReader final : public PageReader {
       for (int i = 0; i < items; ++i) postings.Add(Number(tids[i]));
     }
     const Size size = GinGetPostingOffset(entry);
-    NotePostings(postings, HashOfKey(entry, size), size);
+    NotePostings(postings, HashOfKey(entry, size), size, true);
   }
 
-  void NotePostings(const GinPostings& postings, uint64 hash, Size size) {
+  void NotePostings(const GinPostings& postings, uint64 hash, Size size, bool entry) {
     items_ += postings.items();
     if (postings.kept() == 0) return;
     NoteKey({hash, postings.first(), postings.last(), static_cast<float>(size),
-             static_cast<float>(postings.kept()), static_cast<float>(postings.bytes()), false});
+             static_cast<float>(postings.bytes()), entry, false});
   }
 
   void NoteKey(const Key& key) {
@@ -198,28 +199,85 @@ class GinReader final : public PageReader {
     }
   }
 
-  void AddKeys() {
+  void AddKeys(double weight) {
     if (keys_ == nullptr) return;
     std::sort(keys_, keys_ + key_count_, [](const Key& a, const Key& b) {
       return a.hash != b.hash ? a.hash < b.hash : a.first < b.first;
     });
+    const double share_of_new = ShareOfNew(weight);
     for (uint32 i = 0; i < key_count_;) {
-      Key key = keys_[i];
-      for (++i; i < key_count_ && keys_[i].hash == key.hash; ++i) Append(keys_[i], &key);
-      AddKey(key);
+      Key key;
+      const Pending pending = ReadGroup(&i, &key);
+      if (key.entry || Draws(share_of_new * ChanceOfNew(pending.items, weight)))
+        AddKey(WithPending(key, pending, weight));
     }
   }
 
-  static void Append(const Key& next, Key* key) {
-    key->bytes += next.bytes;
-    // A tree's TIDs are not known.
-    if (next.items > 0) {
-      key->bytes += key->last == 0 ? static_cast<float>(kTypicalDifference)
-                                   : static_cast<float>(VarbyteLength(next.first - key->last));
+  // The pending rows of a key.
+  struct Pending {
+    double items, bytes;
+  };
+
+  // The entry of a key, if it was read, and what is pending for it.
+  Pending ReadGroup(uint32* next, Key* key) const {
+    *key = keys_[*next];
+    key->entry = false;
+    key->tree = false;
+    key->bytes = 0;
+    Pending pending{0, 0};
+    uint64 last = 0;
+    for (const uint64 hash = key->hash; *next < key_count_ && keys_[*next].hash == hash; ++*next) {
+      const Key& part = keys_[*next];
+      key->entry |= part.entry;
+      key->tree |= part.tree;
+      key->bytes += part.bytes;
+      if (!part.entry) {
+        // A tree's TIDs are not known; rows may have come where others went.
+        if (part.first > last && last > 0) {
+          pending.bytes += VarbyteLength(part.first - last);
+        } else if (key->entry) {
+          pending.bytes += kTypicalDifference;
+        }
+        ++pending.items;
+      }
+      last = Max(last, part.last);
     }
-    key->items += next.items;
-    key->last = Max(key->last, next.last);
-    key->tree |= next.tree;
+    return pending;
+  }
+
+  // Of the pending keys whose entry was not read: those that have none. The others are as many for
+  // each whose entry was read as there are other parts of the index.
+  double ShareOfNew(double weight) const {
+    double with_entry = 0;
+    double without = 0;
+    for (uint32 i = 0; i < key_count_;) {
+      Key key;
+      const Pending pending = ReadGroup(&i, &key);
+      if (!key.entry) {
+        ++without;
+      } else if (pending.items > 0) {
+        ++with_entry;
+      }
+    }
+    return without > 0 ? std::max(0.0, 1 - with_entry * (weight - 1) / without) : 0;
+  }
+
+  // A new key may be met in any part of the pending list, but shall count once in all of them.
+  static double ChanceOfNew(double items, double weight) {
+    const double share = 1 / weight;
+    return share / (1 - std::pow(1 - share, 1 + (items - 1) * weight));
+  }
+
+  // With the rows that are pending in other parts, which lie between those that were read.
+  static Key WithPending(Key key, Pending pending, double weight) {
+    if (pending.items == 0) return key;
+    const double items = key.entry ? pending.items * weight : 1 + (pending.items - 1) * weight;
+    const double differences = key.entry ? pending.items : pending.items - 1;
+    if (differences <= 0) return key;
+    const double each =
+        std::max(1.0, pending.bytes / differences - std::log2(weight) / kBitsPerByte);
+    key.bytes += static_cast<float>(each * (key.entry ? items : items - 1));
+    return key;
   }
 
   void AddKey(const Key& key) {
@@ -236,6 +294,12 @@ class GinReader final : public PageReader {
     }
   }
 
+  bool Draws(double chance) {
+    GinPostings one(chance, &random_);
+    one.Add(0);
+    return one.kept() > 0;
+  }
+
   void AddEntry(double size) {
     pages_.Add(static_cast<double>(MAXALIGN(static_cast<Size>(size))) + sizeof(ItemIdData));
   }
@@ -247,9 +311,7 @@ class GinReader final : public PageReader {
     if (GinPageIsCompressed(page)) {
       const char* from = reinterpret_cast<char*>(GinDataLeafPageGetPostingList(page));
       const char* end = page + header->pd_lower;
-      double segments = 0;
-      if (end < from || header->pd_lower > header->pd_special ||
-          !ReadLists(from, end, &postings, &segments))
+      if (end < from || header->pd_lower > header->pd_special || !ReadLists(from, end, &postings))
         RaiseDamagedPage(index_, block);
     } else {
       // Before 9.4: plain TIDs.
@@ -275,7 +337,7 @@ class GinReader final : public PageReader {
     const double ends = end_count_;
     const double large = std::min(ends, data_inner_);
     const double added = added_bytes_ / ends;
-    double large_bytes = tree_bytes_ - end_bytes_ * (ends - large) / ends;
+    const double large_bytes = tree_bytes_ - end_bytes_ * (ends - large) / ends;
     // Which ones are small is not known if there are both: evenly spread.
     for (uint32 i = 0; i < end_count_; ++i) {
       const bool is_large = std::floor((i + 1) * large / ends) > std::floor(i * large / ends);
@@ -341,7 +403,7 @@ IndexEstimate EstimateGin(Relation index, Sampling sampling, IndexedRows rows) {
   IndexEstimate estimate{};
   estimate.sample = ReadSample(index, most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();
-  estimate.pages = 1 + std::max(1.0, weight * reader.PagesAfter());
+  estimate.pages = 1 + std::max(1.0, weight * reader.PagesAfter(weight));
   estimate.live = reader.items() * weight * share;
   estimate.dead = reader.items() * weight - estimate.live;
   reader.Release();
