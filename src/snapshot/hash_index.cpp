@@ -2,6 +2,7 @@
 // grows by splits like any other. A rebuild has no free overflow pages.
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/hash_buckets.hpp"
 #include "snapshot/index_page.hpp"
@@ -29,6 +30,12 @@ constexpr double kPagesPerBitmap = 1 << 15;  // overflow pages
 constexpr double kHeavy = kCapacity / 8;
 // Statistics that differ by more than this are out of date.
 constexpr double kStale = 0.1;
+
+struct HashMeta {
+  double entries;
+  uint32 buckets;
+  double overflow;  // pages, free ones included
+};
 
 class HashReader final : public PageReader {
  public:
@@ -85,21 +92,18 @@ class HashReader final : public PageReader {
   }
   bool counted() const { return counts_ != nullptr; }
 
-  // The same from a sample, of which each entry stands for `weight`.
-  double LikelyOverflow(double weight, double share) {
-    share = std::min(1.0, share);
-    // Those buckets that are not split yet have twice the entries of the others.
-    const double slots = static_cast<double>(highmask_) + 1;
-    const double unsplit = slots - buckets_;
-    const HashGroups light{light_ * weight * share / slots, Kept(MeanLight(), share)};
-    const double codes = HeavyCodes(weight);
-    const double heavy_size = codes > 0 ? heavy_ * weight / codes : 0;
-    const HashGroups heavy{heavy_ * weight * share / slots, Kept(heavy_size, share)};
-    return unsplit * MeanHashOverflow(Twice(light), Twice(heavy), kCapacity) +
-           (buckets_ - unsplit) * MeanHashOverflow(light, heavy, kCapacity);
+  // The same from a sample, of which each entry stands for `weight`, and from the overflow pages of
+  // today.
+  double LikelyOverflow(double weight, double share, const HashMeta& meta) {
+    const double now = std::max(0.0, meta.overflow - free_ * weight);
+    // The same chains, but for what goes with dead rows.
+    if (buckets_ == meta.buckets && share >= 1) return now;
+    const double size = HeavySize(weight, meta.buckets, now);
+    const double likely = Overflow(buckets_, size, weight, std::min(1.0, share));
+    if (buckets_ != meta.buckets) return likely;
+    const double likely_now = Overflow(meta.buckets, size, weight, 1);
+    return likely_now > 0 ? std::min(1.0, likely / likely_now) * now : likely;
   }
-
-  double free() const { return free_; }
 
  private:
   static constexpr uint32 kMostHeavy = 1U << 16;
@@ -110,11 +114,38 @@ class HashReader final : public PageReader {
 
   double MeanLight() const { return light_ > 0 ? light_squares_ / light_ : 1; }
 
-  // Of the whole index.
-  double HeavyCodes(double weight) {
+  // Entries of a heavy code: as many as is likely from how often each was met. Of what is about as
+  // likely, that which explains the overflow pages of today best.
+  double HeavySize(double weight, uint32 buckets, double now) {
     std::sort(heavy_codes_, heavy_codes_ + heavy_count_);
     const auto seen = std::unique(heavy_codes_, heavy_codes_ + heavy_count_) - heavy_codes_;
-    return DistinctOfSample(heavy_count_, static_cast<double>(seen), weight);
+    const double codes = DistinctOfSample(heavy_count_, static_cast<double>(seen), weight);
+    if (codes <= 0) return 1;
+    constexpr int kSteps = 32;  // to half and to twice the size
+    constexpr double kDoubt = 0.1;
+    const double likely = heavy_ * weight / codes;
+    double best = likely;
+    double least = std::numeric_limits<double>::infinity();
+    for (int i = -kSteps; i <= kSteps; ++i) {
+      const double step = static_cast<double>(i) / kSteps;
+      const double size = likely * std::exp2(step);
+      const double error = std::abs(Overflow(buckets, size, weight, 1) - now) / std::max(1.0, now) +
+                           kDoubt * std::abs(step);
+      if (error >= least) continue;
+      least = error;
+      best = size;
+    }
+    return best;
+  }
+
+  double Overflow(uint32 buckets, double heavy_size, double weight, double share) const {
+    // Those buckets that are not split yet have twice the entries of the others.
+    const double slots = pg_nextpower2_32(Max(buckets, 2));
+    const double unsplit = slots - buckets;
+    const HashGroups light{light_ * weight * share / slots, Kept(MeanLight(), share)};
+    const HashGroups heavy{heavy_ * weight * share / slots, Kept(heavy_size, share)};
+    return unsplit * MeanHashOverflow(Twice(light), Twice(heavy), kCapacity) +
+           (buckets - unsplit) * MeanHashOverflow(light, heavy, kCapacity);
   }
 
   void Count(uint32 code) {
@@ -158,12 +189,6 @@ double ExpectedRows(Relation index, IndexedRows rows) {
   return std::abs(tuples - rows.live) <= kStale * rows.live ? tuples : rows.live;
 }
 
-struct HashMeta {
-  double entries;
-  uint32 buckets;
-  double overflow;  // pages, free ones included
-};
-
 HashMeta ReadMeta(Relation index, BufferAccessStrategy ring) {
   PGAlignedBlock copy;
   if (!CopyPage(index, HASH_METAPAGE, ring, copy.data)) return {};
@@ -175,18 +200,6 @@ HashMeta ReadMeta(Relation index, BufferAccessStrategy ring) {
   const double spares = meta->hashm_spares[meta->hashm_ovflpoint];
   return {meta->hashm_ntuples, meta->hashm_maxbucket + 1,
           std::max(0.0, spares - meta->hashm_nmaps)};
-}
-
-// With the buckets of today the chains stay, but for what goes with dead rows: the sample need only
-// tell how much that is.
-double SampledOverflow(HashReader* reader, const HashMeta& meta, uint32 buckets, double weight,
-                       double share) {
-  const double now = std::max(0.0, meta.overflow - reader->free() * weight);
-  if (buckets == meta.buckets && share >= 1) return now;
-  const double likely = reader->LikelyOverflow(weight, share);
-  if (buckets != meta.buckets) return likely;
-  const double likely_now = reader->LikelyOverflow(weight, 1);
-  return likely_now > 0 ? std::min(1.0, likely / likely_now) * now : likely;
 }
 
 }  // namespace
@@ -201,10 +214,9 @@ IndexEstimate EstimateHash(Relation index, Sampling sampling, IndexedRows rows) 
   HashReader reader(index, buckets, static_cast<uint32>(sampling.most));
   IndexEstimate estimate{};
   estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
-  const double overflow =
-      estimate.sample.whole && reader.counted()
-          ? reader.ExactOverflow(share)
-          : SampledOverflow(&reader, meta, buckets, estimate.sample.Weight(), share);
+  const double overflow = estimate.sample.whole && reader.counted()
+                              ? reader.ExactOverflow(share)
+                              : reader.LikelyOverflow(estimate.sample.Weight(), share, meta);
   estimate.pages = 2.0 + buckets + overflow + std::floor(overflow / kPagesPerBitmap);
   estimate.live = live;
   estimate.dead = meta.entries - live;
