@@ -333,11 +333,12 @@ class GinReader final : public PageReader {
   // Of all trees: those of one page, which ends its tree, and larger ones, which have a root above.
   double DataPages() {
     double pages = new_tree_pages_ + new_trees_;
-    if (end_count_ == 0) return pages;
-    const double ends = end_count_;
-    const double large = std::min(ends, data_inner_);
-    const double added = added_bytes_ / ends;
+    const double ends = std::max(1.0, static_cast<double>(end_count_));
+    const double large = std::min(static_cast<double>(end_count_), data_inner_);
+    const double added = trees_ > 0 ? added_bytes_ / trees_ : 0;
     const double large_bytes = tree_bytes_ - end_bytes_ * (ends - large) / ends;
+    // A sample need not have a root or an end of a tree.
+    if (large == 0) pages += PackedSize(large_bytes) / kDataSpace;
     // Which ones are small is not known if there are both: evenly spread.
     for (uint32 i = 0; i < end_count_; ++i) {
       const bool is_large = std::floor((i + 1) * large / ends) > std::floor(i * large / ends);
@@ -380,7 +381,7 @@ class GinReader final : public PageReader {
   double items_ = 0, downlinks_ = 0, downlink_bytes_ = 0;
   double data_inner_ = 0, tree_bytes_ = 0, end_bytes_ = 0;
   double trees_ = 0, tree_key_bytes_ = 0;  // entries that lead to one
-  double added_bytes_ = 0;                 // that are pending for trees
+  double added_bytes_ = 0;                 // that are pending for them
   double new_trees_ = 0, new_tree_pages_ = 0;
 };
 
