@@ -34,7 +34,7 @@ constexpr int64 kUpkeepUs = 600 * USECS_PER_SEC;
 Oid database = InvalidOid;
 Oid extension_owner = InvalidOid;
 Oid extension_schema = InvalidOid;
-bool orderly = false;  // the end was meant
+volatile sig_atomic_t orderly = 0;  // the end was meant
 volatile sig_atomic_t in_job = 0;
 
 // --- Jobs: each is one function of the extension, in one transaction
@@ -131,7 +131,7 @@ void NoteFailure(Job* job) {
   ++job->failures;
   job->due =
       TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kCollectorBackoff.PauseMs(job->failures));
-  roster->SetError(database, error->message);
+  if (ShutdownRequestPending == 0) roster->SetError(database, error->message);
   roster->RequestLook(database);
   FreeErrorData(error);
 }
@@ -253,7 +253,7 @@ void NoteSchedule() {
 
 void OnCollectorExit(int, Datum) {
   events->SetConsumer(database, nullptr);
-  roster->Leave(database, !orderly);
+  roster->Leave(database, orderly == 0);
 }
 
 // What settings of the database or of a role could break, and bounded waits.
@@ -279,7 +279,7 @@ void PinSettings() {
 }
 
 void Leave() {
-  orderly = true;
+  orderly = 1;
   proc_exit(0);
 }
 
@@ -328,6 +328,12 @@ void OnTerminate(SIGNAL_ARGS) {
   errno = saved;
 }
 
+// While it connects; as when a setting of the database changes.
+void OnTerminateAtStart(SIGNAL_ARGS) {
+  orderly = 1;
+  die(postgres_signal_arg);
+}
+
 void HandleSignals() {
   CHECK_FOR_INTERRUPTS();
   if (!ConfigReloadPending) return;
@@ -344,7 +350,7 @@ void RunCollector(Oid for_database) {
   if (!roster->Enter(database, MyProcPid, MyLatch)) proc_exit(0);
   before_shmem_exit(OnCollectorExit, 0);
   pqsignal(SIGHUP, SignalHandlerForConfigReload);
-  pqsignal(SIGTERM, die);
+  pqsignal(SIGTERM, OnTerminateAtStart);
   BackgroundWorkerUnblockSignals();
   BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
   pqsignal(SIGTERM, OnTerminate);
