@@ -1,9 +1,9 @@
 # make && make install, then shared_preload_libraries = 'train_perf' and make installcheck.
 # Without clang and llvm: make with_llvm=no.
 EXTENSION = train_perf
-EXTVERSION = 0.3
+EXTVERSION = 0.4
 MODULE_big = train_perf
-SOURCES = $(foreach part,core pg capture snapshot worker alert access entry,$(sort $(wildcard src/$(part)/*.cpp)))
+SOURCES = $(foreach part,core pg capture snapshot maintenance worker alert access entry,$(sort $(wildcard src/$(part)/*.cpp)))
 OBJS = $(SOURCES:.cpp=.o)
 
 # The install script is these parts, one after the other.

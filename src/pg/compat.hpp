@@ -29,7 +29,7 @@ extern "C" {
 #define TRAIN_PERF_RUN_ARGS query_desc, direction, count, execute_once
 #endif
 
-#define TRAIN_PERF_VERSION "0.3"
+#define TRAIN_PERF_VERSION "0.4"
 #if PG_VERSION_NUM >= 180000
 #define TRAIN_PERF_MODULE_MAGIC \
   PG_MODULE_MAGIC_EXT(.name = "train_perf", .version = TRAIN_PERF_VERSION)

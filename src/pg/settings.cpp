@@ -27,6 +27,20 @@ char* snapshot_include = nullptr;
 char* snapshot_exclude = nullptr;
 int sample_cost_delay_ms = 2;
 int index_usage_retention_min = 400 * 24 * 60;
+int maintenance_workers = 1;
+int maintenance_wait_ms = -1;
+int maintenance_lock_timeout_ms = 2000;
+int maintenance_drain_timeout_ms = 30 * 60 * 1000;
+char* maintenance_window = nullptr;
+char* maintenance_tables = nullptr;
+int maintenance_retry_delay_ms = 10000;
+int maintenance_max_attempts = 5;
+char* maintenance_daily = nullptr;
+char* maintenance_weekly = nullptr;
+char* maintenance_monthly = nullptr;
+double reindex_threshold = 50.0;
+int analyze_after_rows = 100000;
+char* timezone = nullptr;
 
 namespace {
 
@@ -96,7 +110,7 @@ void DefineWorkers() {
             {1, 64}, PGC_SIGHUP, 0);
 }
 
-// A list of patterns as snapshot_covers() reads it.
+// A list of patterns as snapshot_patterns() reads it.
 void DefineList(const char* name, const char* description, char** value, const char* initial) {
   DefineCustomStringVariable(name, description, nullptr, value, initial, PGC_SUSET, GUC_LIST_INPUT,
                              nullptr, nullptr, nullptr);
@@ -116,6 +130,54 @@ void DefineSnapshots() {
             &index_usage_retention_min, {60, INT_MAX}, PGC_SUSET, GUC_UNIT_MIN);
 }
 
+void DefineText(const char* name, const char* description, char** value, const char* initial) {
+  DefineCustomStringVariable(name, description, nullptr, value, initial, PGC_SUSET, 0, nullptr,
+                             nullptr, nullptr);
+}
+
+void DefineMaintenance() {
+  DefineInt("train_perf.maintenance_workers", "Maintenance jobs at the same time.",
+            &maintenance_workers, {0, 64}, PGC_SUSET, 0);
+  DefineInt("train_perf.maintenance_wait",
+            "How long a caller waits for its job; -1: to its end, or until 5 s are left of "
+            "statement_timeout.",
+            &maintenance_wait_ms, {-1, INT_MAX}, PGC_USERSET, GUC_UNIT_MS);
+  DefineInt("train_perf.maintenance_lock_timeout", "How long a job waits for a lock on a table.",
+            &maintenance_lock_timeout_ms, {1, INT_MAX}, PGC_SUSET, GUC_UNIT_MS);
+  DefineInt("train_perf.maintenance_drain_timeout",
+            "How long a job waits for the end of transactions that have an old snapshot.",
+            &maintenance_drain_timeout_ms, {1, INT_MAX}, PGC_SUSET, GUC_UNIT_MS);
+  DefineText("train_perf.maintenance_window",
+             "When jobs for which nobody waits may start, as in 'Sat 22:00-Sun 04:00'; empty: "
+             "always.",
+             &maintenance_window, "");
+  DefineList("train_perf.maintenance_tables", "Tables that weekly_maintenance() vacuums.",
+             &maintenance_tables,
+             "conversations, conversation_turns, conversation_templates, scenarios, edge_cases, "
+             "generation_logs, export_logs, batch_jobs");
+  DefineInt("train_perf.maintenance_retry_delay",
+            "Pause before the second attempt at a job; each further one is twice as long.",
+            &maintenance_retry_delay_ms, {100, 3600000}, PGC_SUSET, GUC_UNIT_MS);
+  DefineInt("train_perf.maintenance_max_attempts", "Attempts at a job.", &maintenance_max_attempts,
+            {1, 1000}, PGC_SUSET, 0);
+  DefineText("train_perf.maintenance_daily", "When daily maintenance begins; empty: never.",
+             &maintenance_daily, "02:00");
+  DefineText("train_perf.maintenance_weekly", "When weekly maintenance begins; empty: never.",
+             &maintenance_weekly, "Sun 02:00");
+  DefineText("train_perf.maintenance_monthly", "When monthly maintenance begins; empty: never.",
+             &maintenance_monthly, "1 03:00");
+  DefineText("train_perf.timezone", "Time zone of the schedule; empty: that of the server.",
+             &timezone, "");
+  DefineCustomRealVariable("train_perf.reindex_threshold",
+                           "Bloat ratio in percent above which scheduled maintenance rebuilds an "
+                           "index.",
+                           nullptr, &reindex_threshold, reindex_threshold, 0.0, 1e6, PGC_SUSET, 0,
+                           nullptr, nullptr, nullptr);
+  DefineInt("train_perf.analyze_after_rows",
+            "Rows of one COPY or INSERT after which the table is analyzed at once; -1: never.",
+            &analyze_after_rows, {-1, INT_MAX}, PGC_SUSET, 0);
+}
+
 }  // namespace
 
 void Define(bool preloading) {
@@ -124,6 +186,7 @@ void Define(bool preloading) {
   DefineLog();
   DefineWorkers();
   DefineSnapshots();
+  DefineMaintenance();
   MarkGUCPrefixReserved("train_perf");
 }
 

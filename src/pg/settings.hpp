@@ -27,6 +27,20 @@ extern char* snapshot_include;
 extern char* snapshot_exclude;
 extern int sample_cost_delay_ms;
 extern int index_usage_retention_min;
+extern int maintenance_workers;
+extern int maintenance_wait_ms;
+extern int maintenance_lock_timeout_ms;
+extern int maintenance_drain_timeout_ms;
+extern char* maintenance_window;
+extern char* maintenance_tables;
+extern int maintenance_retry_delay_ms;
+extern int maintenance_max_attempts;
+extern char* maintenance_daily;
+extern char* maintenance_weekly;
+extern char* maintenance_monthly;
+extern double reindex_threshold;
+extern int analyze_after_rows;
+extern char* timezone;
 
 // Defines them; the sizes only while shared_preload_libraries is being processed.
 void Define(bool preloading);
