@@ -62,6 +62,16 @@ inline bool OwnsRelation(Oid relation, Oid user) {
 #endif
 }
 
+// What the server asks before REINDEX of a table's indexes; since 17 it also asks this before
+// VACUUM and ANALYZE, whatever the table's owner.
+inline bool MaintainsTable(Oid table, Oid user) {
+#if PG_VERSION_NUM >= 170000
+  return pg_class_aclcheck(table, user, ACL_MAINTAIN) == ACLCHECK_OK;
+#else
+  return OwnsRelation(table, user);
+#endif
+}
+
 // The path of the first segment of a main fork in this database.
 inline void CopyDataFilePath(Oid tablespace, Oid filenode, char* path, Size size) {
   constexpr int kNoBackend = -1;  // not a temporary relation
