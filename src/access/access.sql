@@ -92,7 +92,12 @@ SELECT * FROM (VALUES
    'create_performance_alert(text, text, text, jsonb)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION',
    'resolve_performance_alert(uuid, text, uuid)'::regprocedure::oid),
-  ('operate', 'EXECUTE', 'FUNCTION', 'check_invalid_index_alerts()'::regprocedure::oid)
+  ('operate', 'EXECUTE', 'FUNCTION', 'check_invalid_index_alerts()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'schedule_timezone()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'parse_maintenance_window(text)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'refuse_setting(text, text)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'check_maintenance_window(text)'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'next_window_start(timestamptz)'::regprocedure::oid)
 ) AS rules (level, privileges, kind, object);
 COMMENT ON VIEW access_levels IS
   'What the levels of grant_access give: read, and what operate gives on top of it.';
