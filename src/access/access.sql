@@ -79,6 +79,8 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'invalid_indexes()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'is_leftover(oid)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'unused_index_candidates()'::regprocedure::oid),
+  ('read', 'SELECT', 'TABLE', 'maintenance_jobs'::regclass::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'vacuum_horizon()'::regprocedure::oid),
   ('operate', 'INSERT', 'TABLE', 'query_performance_logs'::regclass::oid),
   ('operate', 'INSERT, UPDATE', 'TABLE', 'performance_alerts'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'capture_query_stats_snapshot()'::regprocedure::oid),

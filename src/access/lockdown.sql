@@ -80,6 +80,12 @@ GRANT SELECT ON query_stats TO PUBLIC;
 GRANT EXECUTE ON FUNCTION query_stats() TO PUBLIC;
 -- These check who asks.
 GRANT EXECUTE ON FUNCTION estimate_table_bloat(regclass, integer), estimate_index_bloat(regclass, integer) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text), await_maintenance(bigint[]),
+  vacuum_analyze_table(text), cancel_maintenance_job(bigint) TO PUBLIC;
+GRANT EXECUTE ON PROCEDURE wait_for_maintenance(bigint, interval) TO PUBLIC;
+-- Everybody may look at maintenance_status; it shows what is theirs.
+GRANT SELECT ON maintenance_status TO PUBLIC;
+GRANT EXECUTE ON FUNCTION maintenance_workers(), maintenance_progress() TO PUBLIC;
 
 DO $$
 BEGIN

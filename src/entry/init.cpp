@@ -2,6 +2,8 @@
 
 #include "capture/capture.hpp"
 #include "capture/statistics_file.hpp"
+#include "maintenance/board.hpp"
+#include "maintenance/job_worker.hpp"
 #include "pg/prelude.hpp"
 #include "pg/settings.hpp"
 #include "worker/collector.hpp"
@@ -21,6 +23,7 @@ TRAIN_PERF_MODULE_MAGIC;
 PGDLLEXPORT void _PG_init(void);
 PGDLLEXPORT void tp_launcher_main(Datum arg);
 PGDLLEXPORT void tp_collector_main(Datum arg);
+PGDLLEXPORT void tp_job_worker_main(Datum arg);
 
 }  // extern "C"
 
@@ -29,7 +32,7 @@ namespace train_perf {
 namespace {
 
 constexpr char kTranche[] = "train_perf";
-constexpr int kLocks = StatementTable::kLocks + 2;  // and the event queue's and the roster's
+constexpr int kLocks = StatementTable::kLocks + 3;  // the event queue's, the roster's, the board's
 
 shmem_request_hook_type previous_request = nullptr;
 shmem_startup_hook_type previous_startup = nullptr;
@@ -39,7 +42,7 @@ void OnSharedMemoryRequest() {
   RequestAddinShmemSpace(MAXALIGN(StatementTable::SharedSize(settings::max_statements)) +
                          MAXALIGN(BackendBuffers::SharedSize(MaxBackends)) +
                          MAXALIGN(EventQueue::SharedSize(settings::event_buffer_size_kb)) +
-                         MAXALIGN(sizeof(Roster)));
+                         MAXALIGN(sizeof(Roster)) + MAXALIGN(sizeof(Board)));
   RequestNamedLWLockTranche(kTranche, kLocks);
 }
 
@@ -65,12 +68,14 @@ void OnSharedMemoryStartup() {
   events = static_cast<EventQueue*>(ShmemInitStruct(
       "train_perf events", EventQueue::SharedSize(settings::event_buffer_size_kb), &found));
   roster = static_cast<Roster*>(ShmemInitStruct("train_perf roster", sizeof(Roster), &found));
+  board = static_cast<Board*>(ShmemInitStruct("train_perf maintenance", sizeof(Board), &found));
   if (found) return;
   LWLockPadded* locks = GetNamedLWLockTranche(kTranche);
   statements->Init(settings::max_statements, locks);
   buffers->Init(MaxBackends, locks->lock.tranche, statements);
   events->Init(settings::event_buffer_size_kb, &locks[StatementTable::kLocks].lock);
   roster->Init(&locks[StatementTable::kLocks + 1].lock);
+  board->Init(&locks[StatementTable::kLocks + 2].lock);
   if (IsUnderPostmaster) return;
   on_shmem_exit(OnServerExit, 0);
   LoadStatistics();
@@ -99,3 +104,5 @@ void _PG_init(void) {
 void tp_launcher_main(Datum) { RunLauncher(); }
 
 void tp_collector_main(Datum arg) { RunCollector(DatumGetObjectId(arg)); }
+
+void tp_job_worker_main(Datum arg) { RunJobWorker(DatumGetInt32(arg)); }

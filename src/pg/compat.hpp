@@ -3,6 +3,9 @@
 
 extern "C" {
 #include "common/relpath.h"
+#include "storage/lock.h"
+#include "tcop/dest.h"
+#include "utils/guc_tables.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
 #else
@@ -45,6 +48,36 @@ extern "C" {
 #endif
 
 namespace train_perf {
+
+// Runs a portal as a top-level statement, to its end and once. PortalRun lost an argument in 18.
+inline void RunPortal(Portal portal, QueryCompletion* completion) {
+#if PG_VERSION_NUM >= 180000
+  PortalRun(portal, FETCH_ALL, true, None_Receiver, None_Receiver, completion);
+#else
+  PortalRun(portal, FETCH_ALL, true, true, None_Receiver, None_Receiver, completion);
+#endif
+}
+
+// Whether this backend holds a lock in just that mode.
+inline bool HoldsLock(const LOCKTAG& tag, LOCKMODE mode) {
+#if PG_VERSION_NUM >= 170000
+  return LockHeldByMe(&tag, mode, false);
+#else
+  return LockHeldByMe(&tag, mode);
+#endif
+}
+
+// Nobody can change the setting in this process any more, by whatever way.
+inline void ForbidSetting(const char* name) {
+#if PG_VERSION_NUM >= 160000
+  config_generic* setting = find_option(name, false, false, ERROR);
+  setting->context = PGC_INTERNAL;
+#else
+  config_generic** settings = get_guc_variables();
+  for (int i = 0; i < GetNumConfigOptions(); ++i)
+    if (strcmp(settings[i]->name, name) == 0) settings[i]->context = PGC_INTERNAL;
+#endif
+}
 
 inline bool OwnsDatabase(Oid database, Oid user) {
 #if PG_VERSION_NUM >= 160000

@@ -7,20 +7,16 @@
 #include "capture/history.hpp"
 #include "capture/log.hpp"
 #include "core/backoff.hpp"
+#include "maintenance/board.hpp"
+#include "maintenance/request.hpp"
+#include "pg/own_extension.hpp"
 #include "pg/settings.hpp"
 #include "worker/roster.hpp"
 
 extern "C" {
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
 #include "parser/parse_func.h"
 #include "postmaster/interrupt.h"
-#include "utils/fmgroids.h"
-#include "utils/rel.h"
-#include "utils/syscache.h"
 }
 
 namespace train_perf {
@@ -30,10 +26,10 @@ namespace {
 constexpr int kBatch = 500;      // events per transaction
 constexpr long kPauseMs = 1000;  // the longest that an event waits
 constexpr int64 kUpkeepUs = 600 * USECS_PER_SEC;
+constexpr int64 kTendUs = 30 * USECS_PER_SEC;
 
 Oid database = InvalidOid;
-Oid extension_owner = InvalidOid;
-Oid extension_schema = InvalidOid;
+OwnExtension extension;
 volatile sig_atomic_t orderly = 0;  // the end was meant
 volatile sig_atomic_t in_job = 0;
 
@@ -49,6 +45,8 @@ struct Job {
 };
 Job write_log{"collect_events", false, 0, 0, 0};
 Job write_history{"collect_statistics", false, 0, 0, 0};
+Job take_requests{"take_maintenance_requests", true, 0, 0, 0};
+Job tend_maintenance{"tend_maintenance", true, 0, 0, 0};
 // Partitions, without which new rows pile up in the default one.
 Job upkeep[] = {{"maintain_log_partitions", false, 0, 0, 0},
                 {"maintain_history_partitions", false, 0, 0, 0},
@@ -63,36 +61,8 @@ Job snapshots[] = {{"take_hourly_snapshot", true, 0, 0, 0},
                    {"continue_bloat_snapshot", true, 0, 0, 0},
                    {"check_due_snapshot_alerts", true, 0, 0, 0}};
 
-// The extension's owner and schema; false if it is not here (any more), or not in a place for it.
-bool FindExtension() {
-  bool found = false;
-  StartTransactionCommand();
-  Relation relation = table_open(ExtensionRelationId, AccessShareLock);
-  ScanKeyData key;
-  ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-              CStringGetDatum("train_perf"));
-  SysScanDesc scan = systable_beginscan(relation, ExtensionNameIndexId, true, nullptr, 1, &key);
-  const HeapTuple tuple = systable_getnext(scan);
-  if (HeapTupleIsValid(tuple)) {
-    const auto* extension = reinterpret_cast<FormData_pg_extension*>(GETSTRUCT(tuple));
-    extension_owner = extension->extowner;
-    extension_schema = extension->extnamespace;
-    found = true;
-  }
-  systable_endscan(scan);
-  table_close(relation, AccessShareLock);
-  const HeapTuple here = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
-  if (HeapTupleIsValid(here)) {
-    const auto* form = reinterpret_cast<FormData_pg_database*>(GETSTRUCT(here));
-    found = found && !form->datistemplate && form->datallowconn;
-    ReleaseSysCache(here);
-  }
-  CommitTransactionCommand();
-  return found;
-}
-
 Oid FunctionOf(const Job& job) {
-  char* schema_name = get_namespace_name(extension_schema);
+  char* schema_name = get_namespace_name(extension.schema);
   if (schema_name == nullptr) {
     ereport(ERROR, (errcode(ERRCODE_UNDEFINED_SCHEMA),
                     errmsg("the schema of extension train_perf is gone")));
@@ -102,23 +72,12 @@ Oid FunctionOf(const Job& job) {
   return LookupFuncName(list_make2(schema, name), 0, nullptr, job.optional);
 }
 
-// As the owner of the extension: triggers and defaults that somebody put on our tables must not run
-// with this worker's rights, nor what they deferred to the commit.
 int32 CallInTransaction(const Job& job) {
-  Oid user = InvalidOid;
-  int context = 0;
-  SetCurrentStatementStartTimestamp();
-  StartTransactionCommand();
-  GetUserIdAndSecContext(&user, &context);
-  SetUserIdAndSecContext(extension_owner,
-                         context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-  PushActiveSnapshot(GetTransactionSnapshot());
+  const OwnerTransaction transaction = BeginAsOwner(extension);
   pgstat_report_activity(STATE_RUNNING, job.function);
   const Oid function = FunctionOf(job);
   const int32 result = OidIsValid(function) ? DatumGetInt32(OidFunctionCall0(function)) : 0;
-  PopActiveSnapshot();
-  CommitTransactionCommand();
-  SetUserIdAndSecContext(user, context);  // an abort does it by itself
+  CommitAsOwner(transaction);
   pgstat_report_stat(false);
   pgstat_report_activity(STATE_IDLE, nullptr);
   return result;
@@ -205,6 +164,26 @@ bool WriteHistory() {
   return true;
 }
 
+// Requests are answered after the commit of what writes them.
+bool TakeRequests() {
+  while (board->HasRequests(database) && !ShutdownRequestPending) {
+    request_batch::Begin();
+    const int32 taken = Try(&take_requests);
+    if (taken < 0) return false;
+    request_batch::Done();
+    if (taken == 0) break;  // an extension that waits for ALTER EXTENSION UPDATE
+  }
+  return true;
+}
+
+bool TendMaintenance() {
+  request_batch::Begin();
+  if (Try(&tend_maintenance) < 0) return false;
+  request_batch::Done();
+  Postpone(&tend_maintenance, kTendUs);
+  return true;
+}
+
 // How long until it may have something to do again.
 int64 PauseUs() noexcept {
   return Min(kUpkeepUs, static_cast<int64>(settings::snapshot_interval_s) * USECS_PER_SEC / 6);
@@ -220,8 +199,8 @@ bool KeepUp(Job* job) {
 }
 
 bool HasTime() noexcept {
-  return !ShutdownRequestPending && !ConfigReloadPending && !roster->OthersWait() &&
-         !IsDue(write_history) && events->Count(database).queued == 0;
+  return !ShutdownRequestPending && !board->HasRequests(database) && !ConfigReloadPending &&
+         !roster->OthersWait() && !IsDue(write_history) && events->Count(database).queued == 0;
 }
 
 // One step, and more as long as nothing else waits.
@@ -253,6 +232,7 @@ void NoteSchedule() {
 
 void OnCollectorExit(int, Datum) {
   events->SetConsumer(database, nullptr);
+  board->SetTaker(database, nullptr);
   roster->Leave(database, orderly == 0);
 }
 
@@ -291,6 +271,9 @@ bool Work(bool stopping) {
   if ((IsDue(write_log) || stopping) && !WriteLog()) return false;
   if ((IsDue(write_history) || stopping) && !WriteHistory()) return false;
   if (stopping) return true;
+  if (IsDue(take_requests) && !TakeRequests()) return false;
+  if (tend_maintenance.failures == 0 && board->TakeLook(database)) tend_maintenance.due = 0;
+  if (IsDue(tend_maintenance) && !TendMaintenance()) return false;
   const bool succeeded =
       DoDue(upkeep, KeepUp) && DoDue(snapshots, WorkOff) && DoDue(chores, WorkOff);
   NoteSchedule();
@@ -300,11 +283,14 @@ bool Work(bool stopping) {
 // The extension is here, or this process leaves.
 void Look() {
   while (roster->TakeLookRequest(database)) {
-    if (FindExtension()) continue;
-    if (roster->LeaveForGood(database)) Leave();
+    if (FindOwnExtension(&extension)) continue;
+    if (!roster->LeaveForGood(database)) continue;
+    board->Forget(database);
+    Leave();
   }
   events->Open(database);
   events->SetConsumer(database, MyLatch);
+  board->SetTaker(database, MyLatch);
 }
 
 // Takes up the schedule where the last collector of this database left it.
@@ -341,6 +327,7 @@ void HandleSignals() {
   ProcessConfigFile(PGC_SIGHUP);
   for (Job& job : upkeep) job.due = 0;     // the retention may have changed
   for (Job& job : snapshots) job.due = 0;  // or the interval
+  tend_maintenance.due = 0;                // or the schedule
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "capture/capture.hpp"
+#include "maintenance/board.hpp"
 #include "pg/boundary.hpp"
 #include "worker/dump_loading.hpp"
 #include "worker/roster.hpp"
@@ -85,14 +86,22 @@ void WatchTransactionEnd() {
   watching = true;
 }
 
+// Whether there were any; none starts in a database that is held.
+bool EndJobs(Oid database) {
+  static JobWorker workers[Board::kMostWorkers];
+  const int count = board->Workers(database, workers);
+  for (int i = 0; i < count; ++i) kill(workers[i].pid, SIGTERM);
+  return count > 0;
+}
+
 void HoldUntilTransactionEnd(Oid database) {
   if (held_count == kMostHeld) return;
   WatchTransactionEnd();
   held[held_count++] = database;
   const int pid = roster->Hold(database);
-  if (pid == 0) return;
-  kill(pid, SIGTERM);
-  for (int waited = 0; roster->CollectorOf(database) != 0 && waited < kMostWaitMs;
+  if (pid != 0) kill(pid, SIGTERM);
+  for (int waited = 0;
+       (EndJobs(database) || roster->CollectorOf(database) != 0) && waited < kMostWaitMs;
        waited += kWaitStepMs) {
     CHECK_FOR_INTERRUPTS();
     pg_usleep(kWaitStepMs * 1000L);
@@ -213,6 +222,7 @@ void Forget() noexcept {
 void OnCommit() noexcept {
   if (OidIsValid(dropped)) {
     roster->Forget(dropped);
+    board->Forget(dropped);
     events->Close(dropped);
     Settled()->Forget(dropped);
   }

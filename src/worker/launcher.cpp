@@ -3,6 +3,8 @@
 #include <utility>
 
 #include "capture/capture.hpp"
+#include "maintenance/board.hpp"
+#include "maintenance/supervisor.hpp"
 #include "pg/settings.hpp"
 #include "worker/roster.hpp"
 
@@ -21,6 +23,7 @@ namespace {
 
 constexpr long kScanPauseMs = 60000;   // unless somebody asks for a scan
 constexpr long kTurnPauseMs = 500;     // while collectors take turns
+constexpr long kWatchPauseMs = 200;    // while jobs are at work
 constexpr int kLastInvalidLimit = -2;  // datconnlimit of a database whose DROP was interrupted
 
 struct StartedWorker {
@@ -28,7 +31,12 @@ struct StartedWorker {
   BackgroundWorkerHandle* handle;
 };
 StartedWorker started[64];  // as many as max_collectors may be
-List* looked_at = nullptr;  // databases that had their first look, in TopMemoryContext
+struct StartedJob {
+  uint64 number;
+  BackgroundWorkerHandle* handle;
+};
+StartedJob jobs[Board::kMostWorkers];  // by their place on the board
+List* looked_at = nullptr;             // databases that had their first look, in TopMemoryContext
 
 bool MayHoldExtension(const FormData_pg_database& database) {
   return database.datallowconn && !database.datistemplate &&
@@ -91,29 +99,56 @@ StartedWorker* FreeSlot() noexcept {
   return nullptr;
 }
 
-// False if there is no place for it.
-bool StartCollector(const Roster::Start& start) {
-  StartedWorker* slot = FreeSlot();
+BackgroundWorker Describe(const char* type, const char* function) {
   BackgroundWorker worker{};
-  snprintf(worker.bgw_name, BGW_MAXLEN, "train_perf collector for database %u", start.database);
-  strlcpy(worker.bgw_type, "train_perf collector", BGW_MAXLEN);
+  strlcpy(worker.bgw_name, type, BGW_MAXLEN);
+  strlcpy(worker.bgw_type, type, BGW_MAXLEN);
   strlcpy(worker.bgw_library_name, "train_perf", sizeof(worker.bgw_library_name));
-  strlcpy(worker.bgw_function_name, "tp_collector_main", sizeof(worker.bgw_function_name));
+  strlcpy(worker.bgw_function_name, function, sizeof(worker.bgw_function_name));
   worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
   worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
   worker.bgw_restart_time = BGW_NEVER_RESTART;
-  worker.bgw_main_arg = ObjectIdGetDatum(start.database);
   worker.bgw_notify_pid = MyProcPid;
+  return worker;
+}
+
+// nullptr if the server has no place for it.
+BackgroundWorkerHandle* Register(BackgroundWorker worker) {
   BackgroundWorkerHandle* handle = nullptr;
   const MemoryContext outer = MemoryContextSwitchTo(TopMemoryContext);
-  const bool registered = slot != nullptr && RegisterDynamicBackgroundWorker(&worker, &handle);
+  const bool registered = RegisterDynamicBackgroundWorker(&worker, &handle);
   MemoryContextSwitchTo(outer);
-  if (registered) {
+  return registered ? handle : nullptr;
+}
+
+// False if there is no place for it.
+bool StartCollector(const Roster::Start& start) {
+  StartedWorker* slot = FreeSlot();
+  BackgroundWorker worker = Describe("train_perf collector", "tp_collector_main");
+  snprintf(worker.bgw_name, BGW_MAXLEN, "train_perf collector for database %u", start.database);
+  worker.bgw_main_arg = ObjectIdGetDatum(start.database);
+  BackgroundWorkerHandle* handle = slot != nullptr ? Register(worker) : nullptr;
+  if (handle != nullptr) {
     *slot = {start, handle};
   } else {
     roster->Starve(start);
   }
-  return registered;
+  return handle != nullptr;
+}
+
+bool StartJob(int place) {
+  BackgroundWorker worker = Describe("train_perf maintenance", "tp_job_worker_main");
+  worker.bgw_main_arg = Int32GetDatum(place);
+  const uint64 number = board->WorkerAt(place).number;
+  BackgroundWorkerHandle* handle = Register(worker);
+  board->SetStarved(handle == nullptr);
+  if (handle == nullptr) {
+    board->StartFailed(place, number);
+    return false;
+  }
+  if (jobs[place].handle != nullptr) pfree(jobs[place].handle);  // of one that ended just now
+  jobs[place] = {number, handle};
+  return true;
 }
 
 // A worker that ended without having entered the roster could not start.
@@ -126,6 +161,32 @@ void CheckStarted() {
     pfree(worker.handle);
     worker = {};
   }
+}
+
+void CheckJobs() {
+  for (int place = 0; place < Board::kMostWorkers; ++place) {
+    pid_t pid = 0;
+    if (jobs[place].handle == nullptr) continue;
+    if (GetBackgroundWorkerPid(jobs[place].handle, &pid) != BGWH_STOPPED) continue;
+    board->StartFailed(place, jobs[place].number);
+    pfree(jobs[place].handle);
+    jobs[place] = {};
+  }
+}
+
+bool MayWorkIn(Oid database) { return !roster->IsHeld(database); }
+
+// How long until it is to be called again.
+long RunJobs() {
+  TimestampTz next_due = 0;
+  CheckJobs();
+  for (;;) {
+    const int place = board->StartNext(settings::maintenance_workers, MayWorkIn, &next_due);
+    if (place < 0 || !StartJob(place)) break;
+  }
+  if (SuperviseJobs()) return kWatchPauseMs;
+  if (next_due == DT_NOEND) return kScanPauseMs;
+  return Max(10L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
 }
 
 long StartCollectors() {
@@ -144,7 +205,10 @@ long StartCollectors() {
   return Max(10L, TimestampDifferenceMilliseconds(now, next_start));
 }
 
-void OnLauncherExit(int, Datum) { roster->SetLauncher(nullptr); }
+void OnLauncherExit(int, Datum) {
+  roster->SetLauncher(nullptr);
+  board->SetLauncher(nullptr);
+}
 
 void Wait(long timeout_ms) {
   WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, timeout_ms,
@@ -178,6 +242,7 @@ void RunLauncher() {
   BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
   SuppressCapture();
   roster->SetLauncher(MyLatch);
+  board->SetLauncher(MyLatch);
   before_shmem_exit(OnLauncherExit, 0);
 
   bool was_standby = false;
@@ -196,7 +261,8 @@ void RunLauncher() {
       ScanDatabases();
       last_scan = GetCurrentTimestamp();
     }
-    Wait(Min(StartCollectors(), kScanPauseMs));
+    const long jobs_pause_ms = RunJobs();
+    Wait(Min(Min(StartCollectors(), jobs_pause_ms), kScanPauseMs));
   }
 }
 

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "capture/capture.hpp"
+#include "maintenance/board.hpp"
 #include "pg/lock.hpp"
 
 namespace train_perf {
@@ -194,8 +195,9 @@ Roster::Start Roster::TakeNext(int most, int processes, TimestampTz history_befo
     if (!OidIsValid(entry.database)) continue;
     if (IsRunning(entry)) ++running;
     if (IsRunning(entry) || entry.holds > 0 || !entry.listed) continue;
-    const bool has_work =
-        entry.look || entry.last_turn <= history_before || events->Count(entry.database).queued > 0;
+    const bool has_work = entry.look || entry.last_turn <= history_before ||
+                          events->Count(entry.database).queued > 0 ||
+                          board->HasRequests(entry.database);
     starved = starved || (entry.starved && has_work);
     look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
     if (entry.not_before > now) continue;

@@ -1,0 +1,312 @@
+#include "maintenance/board.hpp"
+
+#include <csignal>
+#include <utility>
+
+#include "pg/lock.hpp"
+
+namespace train_perf {
+
+Board* board = nullptr;
+
+void Board::Init(LWLock* lock) noexcept {
+  lock_ = lock;
+  launcher_ = nullptr;
+  starved_ = false;
+  dropped_ = 0;
+  requests_made_ = starts_ = 0;
+  for (Place& place : places_) place = {};
+  for (Due& due : due_) due = {};
+  for (JobWorker& worker : workers_) worker = {};
+}
+
+Board::Place* Board::FindPlace(uint64 number) noexcept {
+  for (Place& place : places_)
+    if (place.state != State::kFree && place.number == number) return &place;
+  return nullptr;
+}
+
+Board::Due* Board::FindDue(Oid database) noexcept {
+  for (Due& due : due_)
+    if (due.database == database) return &due;
+  return nullptr;
+}
+
+Board::Due* Board::FindOrAddDue(Oid database) noexcept {
+  if (Due* due = FindDue(database)) return due;
+  Due* due = FindDue(InvalidOid);
+  if (due != nullptr) *due = {database, DT_NOEND, 0, true, nullptr};
+  return due;
+}
+
+JobWorker* Board::FindWorker(uint64 number) noexcept {
+  for (JobWorker& worker : workers_)
+    if (OidIsValid(worker.database) && worker.number == number) return &worker;
+  return nullptr;
+}
+
+// --- Who asks -----------------------------------------------------------------------------------
+
+uint64 Board::Post(const MaintenanceRequest& request, Latch* latch) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  for (Place& place : places_) {
+    if (place.state != State::kFree) continue;
+    place = {State::kAsked, ++requests_made_, latch, 0, request};
+    const Due* due = FindDue(request.database);
+    if (due != nullptr && due->taker != nullptr) SetLatch(due->taker);
+    if (launcher_ != nullptr) SetLatch(launcher_);
+    return place.number;
+  }
+  return 0;
+}
+
+bool Board::TakeAnswer(uint64 number, int64* answer) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Place* place = FindPlace(number);
+  if (place == nullptr || place->state != State::kAnswered) return false;
+  *answer = place->answer;
+  place->state = State::kFree;
+  return true;
+}
+
+bool Board::Withdraw(uint64 number) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Place* place = FindPlace(number);
+  if (place == nullptr) return true;
+  place->latch = nullptr;
+  if (place->state == State::kTaken) return false;
+  place->state = State::kFree;
+  return true;
+}
+
+void Board::CountDropped() noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  ++dropped_;
+}
+
+// --- Collector ----------------------------------------------------------------------------------
+
+void Board::SetTaker(Oid database, Latch* latch) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Due* due = latch != nullptr ? FindOrAddDue(database) : FindDue(database);
+  if (due != nullptr) due->taker = latch;
+}
+
+bool Board::HasRequests(Oid database) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  for (const Place& place : places_) {
+    const bool waits = place.state == State::kAsked || place.state == State::kTaken;
+    if (waits && place.request.database == database) return true;
+  }
+  return false;
+}
+
+uint64 Board::Take(Oid database, uint64 after, MaintenanceRequest* request) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Place* next = nullptr;
+  for (Place& place : places_) {
+    const bool waits = place.state == State::kAsked || place.state == State::kTaken;
+    if (!waits || place.request.database != database || place.number <= after) continue;
+    if (next == nullptr || place.number < next->number) next = &place;
+  }
+  if (next == nullptr) return 0;
+  next->state = State::kTaken;
+  *request = next->request;
+  return next->number;
+}
+
+void Board::Answer(uint64 number, int64 answer) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Place* place = FindPlace(number);
+  if (place == nullptr) return;
+  place->answer = answer;
+  place->state = place->latch != nullptr ? State::kAnswered : State::kFree;
+  if (place->latch != nullptr) SetLatch(place->latch);
+}
+
+bool Board::TakeLook(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Due* due = FindOrAddDue(database);
+  return due != nullptr && std::exchange(due->look, false);
+}
+
+void Board::SetDue(Oid database, TimestampTz at) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Due* due = FindOrAddDue(database);
+  if (due == nullptr) return;
+  due->at = Min(due->at, at);
+  ++due->changes;
+  if (launcher_ != nullptr) SetLatch(launcher_);
+}
+
+void Board::Forget(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  if (Due* due = FindDue(database)) *due = {};
+  for (Place& place : places_) {
+    if (place.state == State::kFree || place.request.database != database) continue;
+    if (place.latch == nullptr) place.state = State::kFree;
+  }
+}
+
+// --- Launcher -----------------------------------------------------------------------------------
+
+void Board::SetLauncher(Latch* latch) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  launcher_ = latch;
+  // What an earlier launcher started and is not there yet is not waited for.
+  for (JobWorker& worker : workers_)
+    if (worker.pid == 0) worker = {};
+}
+
+int Board::StartNext(int most, bool (*may_start)(Oid), TimestampTz* next_due) noexcept {
+  Oid candidates[kMostDatabases];
+  int count = 0;
+  const TimestampTz now = GetCurrentTimestamp();
+  *next_due = DT_NOEND;
+  {
+    LockScope guard(lock_, LW_SHARED);
+    int working = 0;
+    for (const JobWorker& worker : workers_) working += OidIsValid(worker.database) ? 1 : 0;
+    if (working >= Min(most, kMostWorkers)) return -1;
+    for (const Due& due : due_) {
+      if (!OidIsValid(due.database)) continue;
+      if (due.at <= now) candidates[count++] = due.database;
+      if (due.at > now) *next_due = Min(*next_due, due.at);
+    }
+  }
+  for (int i = 0; i < count; ++i) {
+    // Takes another lock.
+    if (!may_start(candidates[i])) continue;
+    LockScope guard(lock_, LW_EXCLUSIVE);
+    Due* due = FindDue(candidates[i]);
+    if (due == nullptr) continue;
+    for (int place = 0; place < kMostWorkers; ++place) {
+      if (OidIsValid(workers_[place].database)) continue;
+      workers_[place] = {};
+      workers_[place].database = candidates[i];
+      workers_[place].number = ++starts_;
+      // Until the worker has looked.
+      due->at = DT_NOEND;
+      return place;
+    }
+  }
+  if (count > 0) *next_due = Min(*next_due, TimestampTzPlusMilliseconds(now, 1000));
+  return -1;
+}
+
+void Board::StartFailed(int place, uint64 number) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker& worker = workers_[place];
+  if (worker.number != number || worker.pid != 0 || !OidIsValid(worker.database)) return;
+  if (Due* due = FindDue(worker.database))
+    due->at = Min(due->at, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), 1000));
+  worker = {};
+}
+
+JobWorker Board::WorkerAt(int place) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  return workers_[place];
+}
+
+int Board::Workers(Oid database, JobWorker* workers) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  int count = 0;
+  for (const JobWorker& worker : workers_) {
+    if (!OidIsValid(worker.database) || worker.pid == 0) continue;
+    if (OidIsValid(database) && worker.database != database) continue;
+    workers[count++] = worker;
+  }
+  return count;
+}
+
+void Board::NoteWaiting(uint64 number, const char* waiting_for) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker* worker = FindWorker(number);
+  if (worker == nullptr || worker->cancel != CancelReason::kNone) return;
+  strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
+}
+
+void Board::Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker* worker = FindWorker(number);
+  if (worker == nullptr) return;
+  if (worker->cancel == CancelReason::kNone) {
+    worker->cancel = reason;
+    strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
+  }
+  if (worker->in_command) kill(worker->pid, SIGINT);
+}
+
+// --- Worker -------------------------------------------------------------------------------------
+
+Oid Board::Enter(int place) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker& worker = workers_[place];
+  if (!OidIsValid(worker.database) || worker.pid != 0) return InvalidOid;
+  worker.pid = MyProcPid;
+  return worker.database;
+}
+
+void Board::Leave(int place) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker& worker = workers_[place];
+  if (worker.pid != MyProcPid) return;
+  Due* due = FindDue(worker.database);
+  if (due != nullptr && worker.job_id != 0) {
+    // Whatever was held up by it may start; and if its end was not written, the collector sees to
+    // it.
+    due->at = GetCurrentTimestamp();
+    due->look = true;
+    if (due->taker != nullptr) SetLatch(due->taker);
+  }
+  worker = {};
+  if (launcher_ != nullptr) SetLatch(launcher_);
+}
+
+bool Board::MayStay(int place, int most) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  int older = 0;
+  for (const JobWorker& worker : workers_)
+    older += worker.database == workers_[place].database && worker.pid != 0 &&
+                     worker.number < workers_[place].number
+                 ? 1
+                 : 0;
+  return older < most;
+}
+
+uint64 Board::Looks(Oid database) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  const Due* due = FindDue(database);
+  return due != nullptr ? due->changes : 0;
+}
+
+void Board::SetDueUnlessChanged(Oid database, TimestampTz at, uint64 looks) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Due* due = FindDue(database);
+  if (due == nullptr) return;
+  due->at = due->changes == looks ? Min(due->at, at) : GetCurrentTimestamp();
+}
+
+void Board::SetJob(int place, int64 job_id) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  workers_[place].job_id = job_id;
+}
+
+void Board::BeginCommand(int place, int lock_timeout_ms, int drain_timeout_ms) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker& worker = workers_[place];
+  worker.lock_timeout_ms = lock_timeout_ms;
+  worker.drain_timeout_ms = drain_timeout_ms;
+  worker.in_command = true;
+  if (worker.cancel != CancelReason::kNone) kill(MyProcPid, SIGINT);
+}
+
+CancelReason Board::EndCommand(int place, char (*waiting_for)[160]) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  JobWorker& worker = workers_[place];
+  worker.in_command = false;
+  strlcpy(*waiting_for, worker.waiting_for, sizeof(*waiting_for));
+  return worker.cancel;
+}
+
+}  // namespace train_perf

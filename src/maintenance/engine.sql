@@ -1,0 +1,402 @@
+-- The work on maintenance_jobs: by the collector, which takes requests, and by workers, which take one
+-- job each.
+
+-- VACUUM and ANALYZE.
+
+CREATE FUNCTION role_may_maintain(role oid, relation oid, kind text) RETURNS boolean
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'tp_role_may_maintain';
+COMMENT ON FUNCTION role_may_maintain(oid, oid, text) IS
+  'Whether the server would let a role do this kind of job to a relation.';
+
+CREATE FUNCTION table_bytes(relation oid) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH part AS (
+    SELECT t.relid::oid AS relid FROM pg_catalog.pg_partition_tree(table_bytes.relation::regclass) t
+    UNION SELECT table_bytes.relation
+  )
+  SELECT sum(coalesce(relation_bytes(p.relid), 0::bigint)
+             + coalesce(relation_bytes(nullif(c.reltoastrelid, 0::oid)), 0::bigint))::bigint
+    FROM part p JOIN pg_catalog.pg_class c ON c.oid = p.relid AND c.relkind IN ('r'::"char", 'm'::"char", 't'::"char");
+END;
+COMMENT ON FUNCTION table_bytes(oid) IS
+  'The size of a table with its TOAST and its partitions, without indexes; NULL if it is gone.';
+
+CREATE FUNCTION plan_statistics_job(job maintenance_jobs, statement text,
+                                    OUT skip text, OUT obstacle text, OUT obstacle_sqlstate text,
+                                    OUT commands text[], OUT repeat boolean, OUT bytes_before bigint,
+                                    OUT bloat_before numeric)
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT CASE WHEN t.target IS NULL THEN 'The table is gone.'::text END,
+         CASE WHEN NOT t.may THEN pg_catalog.format('%s may not maintain %s any more'::text, (job).requested_by, t.target) END,
+         CASE WHEN NOT t.may THEN '42501'::text END,
+         ARRAY[plan_statistics_job.statement || ' '::text || t.target],
+         false, table_bytes((job).relid), NULL::numeric
+    FROM (SELECT maintenance_target((job).relid) AS target,
+                 coalesce(role_may_maintain((job).role, (job).relid, (job).kind), false) AS may) AS t;
+END;
+COMMENT ON FUNCTION plan_statistics_job(maintenance_jobs, text) IS
+  'What a worker does for a VACUUM or ANALYZE job; see plan_maintenance_job().';
+
+CREATE FUNCTION vacuum_horizon() RETURNS text
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT h.holder
+    FROM (SELECT greatest(age(a.backend_xid), age(a.backend_xmin)) AS age,
+                 pg_catalog.format('pid %s (%s, transaction since %s)'::text, a.pid, coalesce(a.state, a.backend_type), a.xact_start) AS holder
+            FROM pg_catalog.pg_stat_activity a
+           WHERE a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'::text
+             AND (a.datid IS NULL OR a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()))
+             AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)
+          UNION ALL
+          SELECT age(p.transaction),
+                 pg_catalog.format('prepared transaction %L since %s'::text, p.gid, p.prepared)
+            FROM pg_catalog.pg_prepared_xacts p WHERE p.database = current_database()
+          UNION ALL
+          SELECT greatest(age(s.xmin), age(s.catalog_xmin)), pg_catalog.format('replication slot %I'::text, s.slot_name)
+            FROM pg_catalog.pg_replication_slots s
+           WHERE s.xmin IS NOT NULL OR s.catalog_xmin IS NOT NULL) AS h
+   ORDER BY h.age DESC
+   LIMIT 1;
+END;
+COMMENT ON FUNCTION vacuum_horizon() IS
+  'Who has the oldest snapshot that keeps dead rows of this database from being removed; NULL: nobody.';
+
+CREATE FUNCTION describe_vacuum(command text, pages bigint, pages_removed bigint, rows_removed bigint,
+                                rows_kept bigint, duration_ms bigint)
+RETURNS text
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT pg_catalog.format('%s: %s dead rows removed, %s pages%s, %s ms%s'::text,
+           regexp_replace(describe_vacuum.command, 'VERBOSE, |\(VERBOSE\) '::text, ''::text),
+           describe_vacuum.rows_removed, describe_vacuum.pages,
+           CASE WHEN describe_vacuum.pages_removed > 0::bigint
+                THEN pg_catalog.format(' (%s given back)'::text, describe_vacuum.pages_removed) ELSE ''::text END,
+           describe_vacuum.duration_ms,
+           CASE WHEN describe_vacuum.rows_kept > 0::bigint
+                THEN pg_catalog.format('; %s dead rows could not be removed: they are kept for %s'::text, describe_vacuum.rows_kept,
+                            coalesce(vacuum_horizon(), 'a snapshot that has just ended: try again'::text))
+                ELSE ''::text END);
+END;
+COMMENT ON FUNCTION describe_vacuum(text, bigint, bigint, bigint, bigint, bigint) IS
+  'What VACUUM did, and who keeps it from doing more.';
+
+-- The worker: takes a job, plans it, and writes its end.
+
+CREATE FUNCTION claim_maintenance_job(OUT job_id bigint, OUT role oid)
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH at_work AS MATERIALIZED (
+    SELECT coalesce(i.indrelid, j.relid) AS relid
+      FROM maintenance_jobs j LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
+     WHERE j.status = 'running'::text AND j.finished_at IS NULL
+  ), next AS MATERIALIZED (
+    SELECT j.job_id
+      FROM maintenance_jobs j
+      LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
+     WHERE j.status = 'queued'::text AND j.not_before <= clock_timestamp()
+       AND (NOT j.in_window OR next_window_start(clock_timestamp()) <= clock_timestamp())
+       AND NOT EXISTS (SELECT FROM at_work w WHERE w.relid = coalesce(i.indrelid, j.relid))
+     -- Somebody may wait for those that nobody put off.
+     ORDER BY j.in_window, j.kind = 'reindex'::text, j.job_id
+     LIMIT 1
+       FOR UPDATE OF j SKIP LOCKED
+  )
+  UPDATE maintenance_jobs j
+     SET status = 'running', attempts = j.attempts + 1, started_at = clock_timestamp(), waiting_for = NULL,
+         error_message = NULL, sqlstate = NULL
+    FROM next n WHERE j.job_id = n.job_id
+  RETURNING j.job_id, j.role;
+END;
+COMMENT ON FUNCTION claim_maintenance_job() IS
+  'Takes the next job that is due, never two on one table; no row: there is none. For a worker.';
+
+CREATE FUNCTION next_maintenance_due() RETURNS timestamptz
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT min(greatest(j.not_before,
+                      CASE WHEN j.in_window THEN next_window_start(greatest(j.not_before, clock_timestamp())) END))
+    FROM maintenance_jobs j
+   WHERE j.status = 'queued'::text AND j.finished_at IS NULL;
+END;
+COMMENT ON FUNCTION next_maintenance_due() IS 'When the next job may start; NULL: none is queued.';
+
+CREATE FUNCTION plan_maintenance_job(job_id bigint, OUT skip text, OUT obstacle text, OUT obstacle_sqlstate text,
+                                     OUT commands text[], OUT repeat boolean)
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH job AS MATERIALIZED (
+    SELECT j AS row, j.kind, EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid = j.role) AS has_role, j.requested_by
+      FROM maintenance_jobs j WHERE j.job_id = plan_maintenance_job.job_id
+  ), plan AS MATERIALIZED (
+    SELECT p.* FROM job CROSS JOIN LATERAL plan_statistics_job(job.row, 'VACUUM (VERBOSE, ANALYZE)'::text) p
+     WHERE job.kind = 'vacuum_analyze'::text AND job.has_role
+    UNION ALL
+    SELECT p.* FROM job CROSS JOIN LATERAL plan_statistics_job(job.row, 'ANALYZE'::text) p
+     WHERE job.kind = 'analyze'::text AND job.has_role
+    UNION ALL
+    SELECT NULL::text, pg_catalog.format('role %s does not exist any more'::text, job.requested_by), '42704'::text, NULL::text[],
+           NULL::boolean, NULL::bigint, NULL::numeric
+      FROM job WHERE NOT job.has_role
+  ), noted AS (
+    UPDATE maintenance_jobs j
+       SET command = array_to_string(p.commands, E';\n'::text), bytes_before = coalesce(p.bytes_before, j.bytes_before),
+           bloat_before = coalesce(p.bloat_before, j.bloat_before)
+      FROM plan p WHERE j.job_id = plan_maintenance_job.job_id
+  )
+  SELECT p.skip, p.obstacle, p.obstacle_sqlstate, p.commands, p.repeat FROM plan p;
+END;
+COMMENT ON FUNCTION plan_maintenance_job(bigint) IS
+  'What a worker runs for a job, statement by statement (again and again, until the last one finds no more rows, '
+  'if repeat); or that there is nothing to be done (skip); or what is in the way of this attempt.';
+
+CREATE FUNCTION retry_delay(kind text, attempts integer) RETURNS interval
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT least(coalesce(nullif(current_setting('train_perf.maintenance_retry_delay'::text, true), ''::text), '10s'::text)::interval
+                 * power(2::double precision, least(retry_delay.attempts - 1, 20)::double precision),
+               CASE WHEN retry_delay.kind = 'drop_index'::text THEN '00:05:00'::interval ELSE '01:00:00'::interval END);
+END;
+COMMENT ON FUNCTION retry_delay(text, integer) IS
+  'The pause after that many attempts: doubled each time, an hour at most; five minutes for leftover indexes.';
+
+CREATE FUNCTION is_worth_retrying(kind text, attempts integer, sqlstate text) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  -- Errors of class 42 and 0A will be the same next time. A leftover is dropped whenever that is possible.
+  SELECT left(is_worth_retrying.sqlstate, 2) NOT IN ('42'::text, '0A'::text)
+         AND (is_worth_retrying.kind = 'drop_index'::text OR is_worth_retrying.attempts <
+              coalesce(nullif(current_setting('train_perf.maintenance_max_attempts'::text, true), ''::text), '5'::text)::integer);
+END;
+COMMENT ON FUNCTION is_worth_retrying(text, integer, text) IS
+  'Whether a job is tried again after a failure with that SQLSTATE.';
+
+CREATE FUNCTION finish_maintenance_job(job_id bigint, outcome text, sqlstate text, message text, waiting_for text,
+                                       duration_ms bigint, pages bigint, pages_removed bigint, rows_removed bigint,
+                                       rows_kept bigint, warnings text)
+RETURNS void
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  UPDATE maintenance_jobs j
+     SET duration_ms = finish_maintenance_job.duration_ms,
+         rows_removed = CASE WHEN finish_maintenance_job.rows_removed IS NOT NULL
+                             THEN coalesce(j.rows_removed, 0::bigint) + finish_maintenance_job.rows_removed ELSE j.rows_removed END,
+         error_message = finish_maintenance_job.message, sqlstate = finish_maintenance_job.sqlstate,
+         waiting_for = finish_maintenance_job.waiting_for
+   WHERE j.job_id = finish_maintenance_job.job_id;
+  WITH job AS MATERIALIZED (
+    SELECT j AS row, j.* FROM maintenance_jobs j WHERE j.job_id = finish_maintenance_job.job_id AND j.status = 'running'::text
+  ), conclusion AS MATERIALIZED (
+    SELECT table_bytes(job.relid) AS bytes_after, NULL::numeric AS bloat_after,
+           CASE WHEN finish_maintenance_job.outcome <> 'succeeded'::text THEN NULL::text
+                WHEN job.kind = 'analyze'::text
+                THEN pg_catalog.format('%s: %s ms'::text, job.command, finish_maintenance_job.duration_ms)
+                ELSE describe_vacuum(job.command, finish_maintenance_job.pages, finish_maintenance_job.pages_removed,
+                       finish_maintenance_job.rows_removed, finish_maintenance_job.rows_kept, finish_maintenance_job.duration_ms) END AS summary
+      FROM job WHERE job.kind IN ('vacuum_analyze'::text, 'analyze'::text)
+  ), ending AS MATERIALIZED (
+    SELECT CASE WHEN finish_maintenance_job.outcome = 'failed'::text
+                     AND is_worth_retrying(job.kind, job.attempts, finish_maintenance_job.sqlstate)
+                THEN 'queued'::text ELSE finish_maintenance_job.outcome END AS status, job.kind, job.attempts
+      FROM job
+  )
+  UPDATE maintenance_jobs j
+     SET status = e.status,
+         finished_at = CASE WHEN e.status <> 'queued'::text THEN clock_timestamp() END,
+         not_before = CASE WHEN e.status = 'queued'::text THEN clock_timestamp() + retry_delay(e.kind, e.attempts)
+                           ELSE j.not_before END,
+         bytes_after = CASE WHEN finish_maintenance_job.outcome <> 'skipped'::text THEN c.bytes_after END,
+         bloat_after = c.bloat_after,
+         -- Of what is skipped the message is the summary.
+         error_message = CASE WHEN e.status <> 'skipped'::text THEN j.error_message END,
+         summary = CASE WHEN e.status = 'skipped'::text THEN finish_maintenance_job.message
+                        ELSE nullif(pg_catalog.concat_ws('; '::text, c.summary, nullif(finish_maintenance_job.warnings, ''::text)), ''::text) END
+    FROM ending e LEFT JOIN conclusion c ON true
+   WHERE j.job_id = finish_maintenance_job.job_id;
+END;
+COMMENT ON FUNCTION finish_maintenance_job(bigint, text, text, text, text, bigint, bigint, bigint, bigint, bigint, text) IS
+  'Writes how an attempt ended (succeeded, failed, skipped, cancelled): the job''s end, or when it is tried again. '
+  'For a worker.';
+
+-- The collector.
+
+CREATE FUNCTION maintenance_requests(OUT request bigint, OUT action text, OUT kind text, OUT relid oid, OUT role oid,
+                                     OUT threshold numeric, OUT bloat_ratio numeric, OUT job_id bigint, OUT reason text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_maintenance_requests';
+COMMENT ON FUNCTION maintenance_requests() IS 'Requests of sessions, in shared memory, that wait to be written.';
+
+CREATE FUNCTION answer_maintenance_request(request bigint, answer bigint) RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_answer_maintenance_request';
+COMMENT ON FUNCTION answer_maintenance_request(bigint, bigint) IS 'The answer to a request, given after the commit.';
+
+CREATE FUNCTION note_maintenance_due(at timestamptz) RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_note_maintenance_due';
+COMMENT ON FUNCTION note_maintenance_due(timestamptz) IS
+  'Lets the launcher start a worker at that time, but not before the commit; NULL: none is needed.';
+
+CREATE FUNCTION cancel_maintenance_worker(job_id bigint) RETURNS boolean
+LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'tp_cancel_maintenance_worker';
+COMMENT ON FUNCTION cancel_maintenance_worker(bigint) IS 'Cancels the command of the worker that is at work on a job; false: none is.';
+
+CREATE FUNCTION cancel_job(job_id bigint, asker oid) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH job AS MATERIALIZED (
+    SELECT j.job_id, j.status,
+           pg_has_role(cancel_job.asker, j.role, 'MEMBER'::text)
+           OR EXISTS (SELECT FROM pg_catalog.pg_extension e
+                       WHERE e.extname = 'train_perf'::name AND pg_has_role(cancel_job.asker, e.extowner, 'MEMBER'::text))
+           OR EXISTS (SELECT FROM pg_catalog.pg_database d
+                       WHERE d.datname = current_database() AND pg_has_role(cancel_job.asker, d.datdba, 'MEMBER'::text)) AS may
+      FROM maintenance_jobs j WHERE j.job_id = cancel_job.job_id
+  ), cancelled AS (
+    UPDATE maintenance_jobs j
+       SET status = 'cancelled', finished_at = clock_timestamp(), sqlstate = '57014',
+           error_message = pg_catalog.format('cancelled by %s'::text, pg_get_userbyid(cancel_job.asker))
+      FROM job WHERE j.job_id = job.job_id AND job.may AND j.status = 'queued'::text
+    RETURNING 1
+  ), signalled AS MATERIALIZED (
+    SELECT cancel_maintenance_worker(job.job_id) AS done FROM job WHERE job.may AND job.status = 'running'::text
+  )
+  SELECT CASE WHEN NOT EXISTS (SELECT FROM job) THEN -1::bigint
+              WHEN NOT (SELECT job.may FROM job) THEN -2::bigint
+              WHEN EXISTS (SELECT FROM cancelled) OR coalesce((SELECT s.done FROM signalled s), false) THEN 1::bigint
+              ELSE 0::bigint END;
+END;
+COMMENT ON FUNCTION cancel_job(bigint, oid) IS
+  'Cancels a job for somebody: 1; 0 if it has ended, -1 if there is none, -2 if they may not.';
+
+CREATE FUNCTION take_maintenance_requests() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH asked AS MATERIALIZED (
+    SELECT r.*, coalesce(nullif(r.role, 0::oid), c.relowner) AS for_role
+      FROM maintenance_requests() r LEFT JOIN pg_catalog.pg_class c ON c.oid = r.relid
+  ), answered AS MATERIALIZED (
+    SELECT answer_maintenance_request(a.request,
+             CASE WHEN a.action = 'cancel'::text THEN cancel_job(a.job_id, a.role)
+                  WHEN a.for_role IS NULL THEN NULL::bigint  -- nobody waits, and the table is gone
+                  ELSE insert_job(nextval('maintenance_jobs_job_id_seq'::regclass), a.kind, a.relid, a.for_role, a.reason,
+                                  a.threshold, a.bloat_ratio, a.kind = 'reindex'::text) END) AS given
+      FROM asked a
+  ), due AS MATERIALIZED (
+    SELECT note_maintenance_due(clock_timestamp()) AS noted FROM answered LIMIT 1
+  )
+  SELECT (count(a.given) + 0::bigint * (SELECT count(d.noted) FROM due d))::integer FROM answered a;
+END;
+COMMENT ON FUNCTION take_maintenance_requests() IS
+  'Writes requests of sessions to maintenance_jobs. Returns how many. The collector''s work.';
+
+CREATE FUNCTION recover_maintenance_jobs() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH orphan AS (
+    UPDATE maintenance_jobs j
+       SET status = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN 'queued'::text ELSE 'failed'::text END,
+           finished_at = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN NULL::timestamptz ELSE clock_timestamp() END,
+           not_before = clock_timestamp() + retry_delay(j.kind, j.attempts),
+           error_message = 'the worker ended before the job did', sqlstate = '57P01'
+     WHERE j.status = 'running'::text AND j.finished_at IS NULL AND NOT is_maintenance_running(j.job_id)
+    RETURNING 1
+  )
+  SELECT count(*)::integer FROM orphan;
+END;
+COMMENT ON FUNCTION recover_maintenance_jobs() IS
+  'Queues again what a worker did not end: it was killed, the server stopped. Returns how many jobs.';
+
+CREATE FUNCTION tend_maintenance() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT recover_maintenance_jobs();
+  SELECT note_maintenance_due(next_maintenance_due())::integer;
+END;
+COMMENT ON FUNCTION tend_maintenance() IS
+  'Recovers jobs whose worker is gone, queues what the schedule says, and lets workers start. The collector''s work.';
+
+-- What callers see.
+
+CREATE FUNCTION maintenance_state(job_ids bigint[], asker oid, OUT job_id bigint, OUT status text, OUT answer text,
+                                  OUT sqlstate text)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT j.job_id, j.status,
+         CASE WHEN j.status = 'running'::text THEN pg_catalog.format('job %s still running: %s'::text, j.job_id, coalesce(j.command, j.target))
+              WHEN j.status = 'queued'::text
+              THEN pg_catalog.format('job %s is queued: %s of %s%s'::text, j.job_id, j.kind, j.target,
+                     CASE WHEN j.error_message IS NOT NULL
+                          THEN pg_catalog.format(', next attempt at %s (%s)'::text, j.not_before::timestamptz(0), j.error_message) ELSE ''::text END)
+              WHEN j.status IN ('failed'::text, 'cancelled'::text)
+              THEN pg_catalog.format('job %s %s: %s'::text, j.job_id, j.status, j.error_message)
+              ELSE pg_catalog.format('job %s: %s'::text, j.job_id, j.summary) END,
+         j.sqlstate
+    FROM maintenance_jobs j
+   WHERE j.job_id = ANY (maintenance_state.job_ids)
+     AND (pg_has_role(maintenance_state.asker, j.role, 'MEMBER'::text)
+          OR has_table_privilege(maintenance_state.asker, 'maintenance_jobs'::regclass::oid, 'SELECT'::text))
+   ORDER BY j.job_id;
+END;
+COMMENT ON FUNCTION maintenance_state(bigint[], oid) IS
+  'How jobs stand, those that the asker may see; the answer is for people.';
+
+CREATE FUNCTION vacuum_analyze_table(table_name text) RETURNS text
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_vacuum_analyze_table';
+COMMENT ON FUNCTION vacuum_analyze_table(text) IS
+  'Has VACUUM (ANALYZE) run on a table in a worker, as the current role, waits for it as train_perf.maintenance_wait '
+  'says, and tells what it did, or who keeps it from removing dead rows. Works in transactions, functions and DO.';
+
+CREATE FUNCTION cancel_maintenance_job(job_id bigint) RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_cancel_maintenance_job';
+COMMENT ON FUNCTION cancel_maintenance_job(bigint) IS
+  'Cancels a job that is queued or running, whatever becomes of the transaction; false if it has ended. 42704: '
+  'there is no such job; 42501: it is not the caller''s.';
+
+CREATE PROCEDURE wait_for_maintenance(job_id bigint, timeout interval DEFAULT '1 hour')
+LANGUAGE c AS 'MODULE_PATHNAME', 'tp_wait_for_maintenance';
+COMMENT ON PROCEDURE wait_for_maintenance(bigint, interval) IS
+  'Waits until a job has ended and tells how (NOTICE, or WARNING if it failed). Holds no snapshot meanwhile, so it '
+  'must be called outside a transaction block (25001). 57014 when the timeout expires; the job goes on.';
+
+CREATE FUNCTION maintenance_progress(OUT job_id bigint, OUT progress text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT w.job_id,
+         coalesce(
+           (SELECT p.phase || CASE WHEN p.heap_blks_total > 0::bigint
+                              THEN pg_catalog.format(', %s of %s blocks scanned'::text, p.heap_blks_scanned, p.heap_blks_total) ELSE ''::text END
+              FROM pg_catalog.pg_stat_progress_vacuum p WHERE p.pid = w.pid),
+           (SELECT p.phase || CASE WHEN p.blocks_total > 0::bigint
+                              THEN pg_catalog.format(', %s of %s blocks'::text, p.blocks_done, p.blocks_total) ELSE ''::text END
+              FROM pg_catalog.pg_stat_progress_create_index p WHERE p.pid = w.pid),
+           (SELECT p.phase || CASE WHEN p.sample_blks_total > 0::bigint
+                              THEN pg_catalog.format(', %s of %s blocks'::text, p.sample_blks_scanned, p.sample_blks_total) ELSE ''::text END
+              FROM pg_catalog.pg_stat_progress_analyze p WHERE p.pid = w.pid))
+    FROM maintenance_workers() w;
+END;
+COMMENT ON FUNCTION maintenance_progress() IS
+  'How far the workers of this database are; for the view maintenance_status, since the server shows progress of '
+  'others to few.';
+
+CREATE VIEW maintenance_status WITH (security_barrier) AS
+SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status, j.attempts, j.not_before,
+       j.requested_at, j.started_at, j.finished_at,
+       CASE WHEN j.status = 'running'
+            THEN (pg_catalog.date_part('epoch', clock_timestamp() - j.started_at) * 1000)::bigint
+            ELSE j.duration_ms END AS duration_ms,
+       j.bytes_before, j.bytes_after, j.rows_removed, j.error_message, j.sqlstate,
+       CASE WHEN j.status = 'running' THEN w.waiting_for ELSE j.waiting_for END AS waiting_for,
+       p.progress, j.summary
+  FROM maintenance_jobs j
+  LEFT JOIN maintenance_workers() w ON j.status = 'running' AND w.job_id = j.job_id
+  LEFT JOIN maintenance_progress() p ON j.status = 'running' AND p.job_id = j.job_id
+ WHERE pg_has_role(current_user, j.role, 'MEMBER')
+    OR has_table_privilege(current_user, 'maintenance_jobs'::regclass::oid, 'SELECT');
+COMMENT ON VIEW maintenance_status IS
+  'maintenance_jobs with the progress of those at work: to everybody their own, to readers all.';
+COMMENT ON COLUMN maintenance_status.progress IS 'Phase and blocks of what runs now.';
+COMMENT ON COLUMN maintenance_status.waiting_for IS
+  'What the job waits for now, or waited for in vain in its last attempt.';
