@@ -398,11 +398,10 @@ bool HasPending(Relation index, BufferAccessStrategy ring) {
 
 IndexEstimate EstimateGin(Relation index, Sampling sampling, IndexedRows rows) {
   const double share = LiveShare(rows);
-  // It may grow meanwhile: no more are read than there is room for.
-  const int most = MostPages(index, sampling);
-  GinReader reader(index, share, HasPending(index, sampling.ring), static_cast<uint32>(most));
+  GinReader reader(index, share, HasPending(index, sampling.ring),
+                   static_cast<uint32>(sampling.most));
   IndexEstimate estimate{};
-  estimate.sample = ReadSample(index, most, sampling.ring, &reader);
+  estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();
   estimate.pages = 1 + std::max(1.0, weight * reader.PagesAfter(weight));
   estimate.live = reader.items() * weight * share;

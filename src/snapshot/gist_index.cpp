@@ -105,11 +105,9 @@ double BuildFill(Relation index) {
 }  // namespace
 
 IndexEstimate EstimateGist(Relation index, Sampling sampling, IndexedRows rows) {
-  // It may grow meanwhile: no more are read than there is room for.
-  const int most = MostPages(index, sampling);
-  GistReader reader(index, most);
+  GistReader reader(index, sampling.most);
   IndexEstimate estimate{};
-  estimate.sample = ReadSample(index, most, sampling.ring, &reader);
+  estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();
   const double entries = reader.entries() * weight;
   const double share = LiveShare(index, entries, rows);

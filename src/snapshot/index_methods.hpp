@@ -22,7 +22,7 @@ struct IndexEstimate {
 };
 
 struct Sampling {
-  int most;  // pages; of an index, no more than it has
+  int most;  // pages, at least 1; of an index, no more than it has, however it grows
   BufferAccessStrategy ring;
 };
 

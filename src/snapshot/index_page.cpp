@@ -20,11 +20,6 @@ bool HasSpecial(const char* page, Size size) noexcept {
   return reinterpret_cast<const PageHeaderData*>(page)->pd_special + MAXALIGN(size) == BLCKSZ;
 }
 
-int MostPages(Relation index, Sampling sampling) {
-  const int64 blocks = RelationGetNumberOfBlocks(index);
-  return static_cast<int>(Min(blocks + 1, static_cast<int64>(sampling.most)));
-}
-
 OffsetNumber CheckedItems(Relation index, const char* page, BlockNumber block) {
   const auto* header = reinterpret_cast<const PageHeaderData*>(page);
   if (header->pd_lower < SizeOfPageHeaderData || header->pd_lower > header->pd_upper)

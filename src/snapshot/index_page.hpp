@@ -8,9 +8,6 @@ namespace train_perf {
 // Reports a page of an index as corrupt.
 [[noreturn]] void RaiseDamagedPage(Relation index, BlockNumber block);
 
-// How many pages a sample has at most; at least 1.
-int MostPages(Relation index, Sampling sampling);
-
 // Whether the page's special space has the size that its access method gives it.
 bool HasSpecial(const char* page, Size size) noexcept;
 

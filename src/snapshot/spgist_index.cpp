@@ -140,11 +140,9 @@ class SpGistReader final : public PageReader {
 }  // namespace
 
 IndexEstimate EstimateSpGist(Relation index, Sampling sampling, IndexedRows rows) {
-  // It may grow meanwhile: no more are read than there is room for.
-  const int most = MostPages(index, sampling);
-  SpGistReader reader(index, most);
+  SpGistReader reader(index, sampling.most);
   IndexEstimate estimate{};
-  estimate.sample = ReadSample(index, most, sampling.ring, &reader);
+  estimate.sample = ReadSample(index, sampling.most, sampling.ring, &reader);
   const double weight = estimate.sample.Weight();
   const double entries = reader.entries() * weight;
   const double share = LiveShare(index, entries, rows);
