@@ -5,11 +5,11 @@
 #include <cmath>
 
 #include "snapshot/index_page.hpp"
+#include "snapshot/open_relation.hpp"
 
 extern "C" {
 #include "access/brin_page.h"
 #include "access/brin_tuple.h"
-#include "access/relation.h"
 #include "storage/freespace.h"
 #include "utils/rel.h"
 }
@@ -125,9 +125,10 @@ IndexEstimate EstimateBrin(Relation index, Sampling sampling, IndexedRows /*rows
   estimate.live = reader.tuples() * estimate.sample.Weight();
   Ranges ranges{estimate.live, 0};
   if (per_range > 0) {
-    if (const Relation table = TryOpenTable(index)) {
-      ranges = CountRanges(table, per_range);
-      relation_close(table, AccessShareLock);
+    OpenRelation table(index->rd_index->indrelid);
+    if (table.get() != nullptr) {
+      ranges = CountRanges(table.get(), per_range);
+      table.Close();
     }
   }
   const double all = std::max(1.0, std::round(ranges.all));

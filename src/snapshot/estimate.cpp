@@ -7,7 +7,6 @@
 
 extern "C" {
 #include "access/genam.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/index.h"
 #include "catalog/indexing.h"
@@ -15,10 +14,8 @@ extern "C" {
 #include "catalog/pg_authid.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_index.h"
-#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
-#include "utils/relcache.h"
 #include "utils/syscache.h"
 }
 
@@ -34,43 +31,6 @@ void RequireRights(Oid relation) {
            errmsg("permission denied for relation %s", get_rel_name(relation)),
            errhint("Estimates are for the owner of the relation and for members of pg_monitor.")));
 }
-
-// A relation that is open and share-locked, or the reason why not. Raises nothing but cancellation
-// while it is closed.
-class OpenRelation {
- public:
-  explicit OpenRelation(Oid id) : id_(id) {
-    if (!ConditionalLockRelationOid(id, AccessShareLock)) {
-      skipped_ = Skipped::kLocked;
-      return;
-    }
-    relation_ = try_relation_open(id, NoLock);
-    if (relation_ == nullptr) {
-      skipped_ = Skipped::kGone;
-      UnlockRelationOid(id, AccessShareLock);
-    } else if (RecoveryInProgress() &&
-               relation_->rd_rel->relpersistence == RELPERSISTENCE_UNLOGGED) {
-      skipped_ = Skipped::kUnlogged;
-      Close();
-    }
-  }
-
-  // Also from the cache of relations: a snapshot of a whole database must not fill memory with it.
-  void Close() {
-    const bool alone = relation_->rd_refcnt == 1;
-    relation_close(relation_, AccessShareLock);
-    relation_ = nullptr;
-    if (alone) RelationCacheInvalidateEntry(id_);
-  }
-
-  Relation get() const noexcept { return relation_; }
-  Skipped skipped() const noexcept { return skipped_; }
-
- private:
-  Oid id_;
-  Relation relation_ = nullptr;
-  Skipped skipped_ = Skipped::kNo;
-};
 
 struct TableEstimate {
   BloatEstimate bloat;

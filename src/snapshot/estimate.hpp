@@ -1,14 +1,11 @@
 // What tables and indexes would be after a rewrite, from sampled pages: docs/how-estimates-work.md.
 #pragma once
 
-#include "snapshot/index_methods.hpp"
+#include "snapshot/open_relation.hpp"
 
 namespace train_perf {
 
 enum class Method { kExact, kSampled, kStatistics };
-
-// Why there is no estimate. Nothing ever waits for a lock.
-enum class Skipped { kNo, kLocked, kGone, kUnlogged, kDamaged };
 
 struct BloatEstimate {
   Skipped skipped;

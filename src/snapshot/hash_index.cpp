@@ -6,10 +6,10 @@
 
 #include "core/hash_buckets.hpp"
 #include "snapshot/index_page.hpp"
+#include "snapshot/open_relation.hpp"
 
 extern "C" {
 #include "access/hash.h"
-#include "access/relation.h"
 #include "optimizer/plancat.h"
 #include "utils/rel.h"
 }
@@ -179,13 +179,13 @@ class HashReader final : public PageReader {
 // The rows that a rebuild would expect. Only fresh statistics count: others are renewed before
 // anybody rebuilds the index.
 double ExpectedRows(Relation index, IndexedRows rows) {
-  const Relation table = TryOpenTable(index);
-  if (table == nullptr) return rows.live;
+  OpenRelation table(index->rd_index->indrelid);
+  if (table.get() == nullptr) return rows.live;
   BlockNumber pages = 0;
   double tuples = 0;
   double visible = 0;
-  estimate_rel_size(table, nullptr, &pages, &tuples, &visible);
-  relation_close(table, AccessShareLock);
+  estimate_rel_size(table.get(), nullptr, &pages, &tuples, &visible);
+  table.Close();
   return std::abs(tuples - rows.live) <= kStale * rows.live ? tuples : rows.live;
 }
 

@@ -3,8 +3,6 @@
 #include <algorithm>
 
 extern "C" {
-#include "access/relation.h"
-#include "storage/lmgr.h"
 #include "utils/rel.h"
 }
 
@@ -69,14 +67,6 @@ double LiveShare(IndexedRows rows) noexcept {
 double LiveShare(Relation index, double entries, IndexedRows rows) noexcept {
   if (rows.dead <= 0 || entries <= 0) return 1.0;
   return IsPartial(index) ? LiveShare(rows) : std::min(1.0, rows.live / entries);
-}
-
-Relation TryOpenTable(Relation index) {
-  const Oid table = index->rd_index->indrelid;
-  if (!ConditionalLockRelationOid(table, AccessShareLock)) return nullptr;
-  const Relation relation = try_relation_open(table, NoLock);
-  if (relation == nullptr) UnlockRelationOid(table, AccessShareLock);
-  return relation;
 }
 
 }  // namespace train_perf

@@ -32,8 +32,4 @@ double LiveShare(Relation index, double entries, IndexedRows rows) noexcept;
 // The same, if entries are of some rows, or many of one.
 double LiveShare(IndexedRows rows) noexcept;
 
-// The index's table with AccessShareLock, to be closed with it; nullptr if it cannot be locked at
-// once.
-Relation TryOpenTable(Relation index);
-
 }  // namespace train_perf
