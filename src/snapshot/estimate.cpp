@@ -35,7 +35,15 @@ void RequireRights(Oid relation) {
 struct TableEstimate {
   BloatEstimate bloat;
   IndexedRows rows;
+  Oid toast;
+  double dropped_share;  // of the bytes in TOAST
 };
+
+BloatEstimate NoEstimate(Skipped reason) noexcept {
+  BloatEstimate none = {};
+  none.skipped = reason;
+  return none;
+}
 
 double Bytes(double pages) { return std::ceil(pages) * BLCKSZ; }
 
@@ -86,14 +94,14 @@ void AddToast(Oid toast, Sampling sampling, double dropped_share, BloatEstimate*
   estimate->method = Weaker(estimate->method, MethodOf(heap.sample));
 }
 
-TableEstimate EstimateOneTable(Oid id, Sampling sampling) {
+// Without its TOAST.
+TableEstimate EstimateMainFork(Oid id, Sampling sampling) {
   TableEstimate result = {};
   BloatEstimate& bloat = result.bloat;
   OpenRelation table(id);
   bloat.skipped = table.skipped();
   if (table.get() == nullptr) return result;
-  const Oid toast = table.get()->rd_rel->reltoastrelid;
-  double dropped_share = 0.0;
+  result.toast = table.get()->rd_rel->reltoastrelid;
   if (table.get()->rd_rel->relam == HEAP_TABLE_AM_OID) {
     const HeapEstimate heap = EstimateHeap(table.get(), sampling);
     bloat.method = MethodOf(heap.sample);
@@ -104,14 +112,20 @@ TableEstimate EstimateOneTable(Oid id, Sampling sampling) {
     bloat.recently_dead = heap.recently_dead;
     bloat.sampled_pages = heap.sample.sampled;
     result.rows = heap.rows;
-    dropped_share = heap.dropped_share;
+    result.dropped_share = heap.dropped_share;
   } else {
     const RowCounts counts = CountedRows(id);
     EstimateByStatistics(table.get(), counts.live, counts.dead, &bloat);
     result.rows = {counts.live, counts.dead, nullptr};
   }
   table.Close();
-  if (OidIsValid(toast)) AddToast(toast, sampling, dropped_share, &bloat);
+  return result;
+}
+
+TableEstimate EstimateOneTable(Oid id, Sampling sampling) {
+  TableEstimate result = EstimateMainFork(id, sampling);
+  if (OidIsValid(result.toast))
+    AddToast(result.toast, sampling, result.dropped_share, &result.bloat);
   return result;
 }
 
@@ -201,30 +215,12 @@ Sampling SamplingOf(int most) {
   pg_unreachable();
 }
 
-IndexedRows RowsOf(Oid table, Sampling sampling, Skipped* skipped) {
-  OpenRelation relation(table);
-  *skipped = relation.skipped();
-  if (relation.get() == nullptr) return {};
-  IndexedRows rows = {};
-  if (relation.get()->rd_rel->relam == HEAP_TABLE_AM_OID) {
-    rows = EstimateHeap(relation.get(), sampling).rows;
-  } else {
-    const RowCounts counts = CountedRows(table);
-    rows = {counts.live, counts.dead, nullptr};
-  }
-  relation.Close();
-  return rows;
-}
-
 BloatEstimate EstimateIndexOfItsTable(Oid index, Sampling sampling) {
-  BloatEstimate estimate = {};
-  const Oid table = IndexGetRelation(index, true);
-  if (!OidIsValid(table)) {
-    estimate.skipped = Skipped::kGone;
-    return estimate;
-  }
-  const IndexedRows rows = RowsOf(table, sampling, &estimate.skipped);
-  return estimate.skipped != Skipped::kNo ? estimate : EstimateOneIndex(index, sampling, rows);
+  const Oid id = IndexGetRelation(index, true);
+  if (!OidIsValid(id)) return NoEstimate(Skipped::kGone);
+  const TableEstimate table = EstimateMainFork(id, sampling);
+  return table.bloat.skipped != Skipped::kNo ? table.bloat
+                                             : EstimateOneIndex(index, sampling, table.rows);
 }
 
 BloatEstimate EstimateOneOfKind(Oid relation, char kind, Sampling sampling) {
@@ -265,10 +261,8 @@ BloatEstimate EstimateParts(Oid parent, char kind, Sampling sampling) {
 
 BloatEstimate EstimateTable(Oid relation, int most) {
   const Sampling sampling = SamplingOf(most);
-  BloatEstimate gone = {};
-  gone.skipped = Skipped::kGone;
   const char kind = get_rel_relkind(relation);
-  if (kind == '\0') return gone;
+  if (kind == '\0') return NoEstimate(Skipped::kGone);
   RequireRights(relation);
   switch (kind) {
     case RELKIND_PARTITIONED_TABLE:
@@ -287,10 +281,8 @@ BloatEstimate EstimateTable(Oid relation, int most) {
 
 BloatEstimate EstimateIndex(Oid index, int most) {
   const Sampling sampling = SamplingOf(most);
-  BloatEstimate gone = {};
-  gone.skipped = Skipped::kGone;
   const char kind = get_rel_relkind(index);
-  if (kind == '\0') return gone;
+  if (kind == '\0') return NoEstimate(Skipped::kGone);
   RequireRights(index);
   if (kind == RELKIND_PARTITIONED_INDEX) return EstimateParts(index, RELKIND_INDEX, sampling);
   if (kind != RELKIND_INDEX)
@@ -306,15 +298,14 @@ void EstimateWithIndexes(Oid table, int most, TakeEstimate take, void* argument)
   MemoryContextSwitchTo(context);
   const Sampling sampling = SamplingOf(most);
   TableEstimate estimate = {};
-  estimate.bloat.skipped = Skipped::kDamaged;
+  estimate.bloat = NoEstimate(Skipped::kDamaged);
   WarnOfDamage(table, CatchDamage([&] { estimate = EstimateOneTable(table, sampling); }));
   take(table, estimate.bloat, argument);
   List* indexes = estimate.bloat.skipped == Skipped::kNo ? IndexesOf(table) : NIL;
   ListCell* cell;
   foreach (cell, indexes) {
     const Oid index = lfirst_oid(cell);
-    BloatEstimate bloat = {};
-    bloat.skipped = Skipped::kDamaged;
+    BloatEstimate bloat = NoEstimate(Skipped::kDamaged);
     WarnOfDamage(index,
                  CatchDamage([&] { bloat = EstimateOneIndex(index, sampling, estimate.rows); }));
     take(index, bloat, argument);
