@@ -115,7 +115,7 @@ BEGIN ATOMIC
            pg_catalog.concat_ws(' '::text, p.oid, p.relfilenode, p.relnatts, p.reloptions) AS properties
       FROM part p
   ), file AS (
-    SELECT s.relid, sum(least(s.bytes / 8192::bigint, 1000::bigint))::bigint AS pages,
+    SELECT s.relid, sum(least(s.bytes / current_setting('block_size'::text)::bigint, 1000::bigint))::bigint AS pages,
            string_agg(s.properties || ' '::text || coalesce(s.bytes, 0::bigint)::text, ','::text
                       ORDER BY s.oid) AS files
       FROM sized s
@@ -144,10 +144,11 @@ SET enable_seqscan = off  -- partitions that nobody analyzed yet look small
 SET jit = off
 BEGIN ATOMIC
   WITH known AS MATERIALIZED (
-    SELECT t.relid, t.schemaname, t.tablename, t.pages, t.state_hash, l.id, l.snapshot_timestamp,
-           l.actual_size_bytes, l.estimated_size_bytes, l.dead_tuples, l.live_tuples, l.method,
-           l.sampled_pages, l.relid = t.relid AND l.state_hash = t.state_hash
-                            AND l.recently_dead_tuples = 0::bigint IS TRUE AS unchanged
+    SELECT t.relid, t.schemaname, t.tablename, t.pages, t.state_hash, l.actual_size_bytes,
+           l.estimated_size_bytes, l.dead_tuples, l.live_tuples, l.method, l.sampled_pages,
+           l.relid = t.relid AND l.state_hash = t.state_hash
+             AND l.recently_dead_tuples = 0::bigint IS TRUE AS unchanged,
+           l.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text) AS on_earlier_day
       FROM table_states(write_bloat_snapshot.after, write_bloat_snapshot.most_tables) t
       LEFT JOIN LATERAL (SELECT s.* FROM table_bloat_snapshots s
                           WHERE s.schemaname = t.schemaname AND s.tablename = t.tablename
@@ -181,7 +182,7 @@ BEGIN ATOMIC
            t.estimated_size_bytes, t.dead_tuples, t.live_tuples, t.method, t.sampled_pages, 0::bigint,
            t.relid, t.state_hash
       FROM taken t
-     WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
+     WHERE t.unchanged AND t.on_earlier_day
     -- While a run goes on, a name may have passed to another table.
     ON CONFLICT DO NOTHING
     RETURNING 1
@@ -208,7 +209,7 @@ BEGIN ATOMIC
                           WHERE s.schemaname = t.schemaname AND s.indexname = c.relname::text COLLATE pg_catalog."default"
                             AND s.snapshot_timestamp < write_bloat_snapshot.taken_at
                           ORDER BY s.snapshot_timestamp DESC LIMIT 1) AS l
-     WHERE t.unchanged AND t.snapshot_timestamp < date_trunc('day'::text, write_bloat_snapshot.taken_at, 'UTC'::text)
+     WHERE t.unchanged AND t.on_earlier_day
     ON CONFLICT DO NOTHING
   )
   SELECT (SELECT max(t.relid) FROM taken t), (SELECT count(*)::integer FROM taken),
