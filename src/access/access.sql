@@ -38,6 +38,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'index_bloat_status()'::regprocedure::oid),
   ('operate', 'INSERT, UPDATE, DELETE', 'TABLE', 'alert_rules'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'capture_table_bloat_snapshot()'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'check_bloat_alerts(text)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_table_bloat_alerts()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_index_bloat_alerts()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION',

@@ -64,37 +64,64 @@ END;
 COMMENT ON FUNCTION resolve_alerts_except(text, text, text[], text) IS
   'Resolves the open alerts of a type whose fingerprint begins so, but not those of the list.';
 
-CREATE FUNCTION check_table_bloat_alerts() RETURNS integer
+CREATE FUNCTION check_bloat_alerts(of_kind text) RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  WITH high AS MATERIALIZED (
-    SELECT s.*, quote_ident(s.schemaname) || '.'::text || quote_ident(s.tablename) AS name,
-           severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) AS severity
+  WITH bloat AS (
+    SELECT 'Table'::text AS what, quote_ident(s.schemaname) || '.'::text || quote_ident(s.tablename) AS name,
+           s.schemaname, s.tablename, s.bloat_ratio, s.bloat_bytes, s.actual_size_bytes, s.estimated_size_bytes,
+           s.method, s.snapshot_timestamp, 'its rows need'::text AS than, 'VACUUM (ANALYZE) '::text AS remedy,
+           pg_catalog.jsonb_build_object(
+             'dead_tuples'::text, s.dead_tuples, 'live_tuples'::text, s.live_tuples,
+             'recently_dead_tuples'::text, s.recently_dead_tuples) AS details
       FROM get_bloat_status() s
-      JOIN alert_thresholds() t ON t.rule = 'table_bloat'::text AND t.enabled AND s.bloat_bytes >= t.min_bytes
-     WHERE severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) IS NOT NULL
+     WHERE check_bloat_alerts.of_kind = 'table'::text
+    UNION ALL
+    SELECT 'Index'::text, quote_ident(s.schemaname) || '.'::text || quote_ident(s.indexname),
+           s.schemaname, s.tablename, s.bloat_ratio, s.bloat_bytes, s.actual_size_bytes, s.estimated_size_bytes,
+           s.method, s.snapshot_timestamp, 'after a rebuild'::text,
+           'REINDEX INDEX '::text || CASE WHEN i.indisexclusion THEN ''::text ELSE 'CONCURRENTLY '::text END,
+           pg_catalog.jsonb_build_object('indexname'::text, s.indexname, 'access_method'::text, s.access_method)
+      FROM index_bloat_status() s
+      LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = s.indexrelid
+     WHERE check_bloat_alerts.of_kind = 'index'::text
+  ), high AS MATERIALIZED (
+    SELECT b.*, 'high_bloat:'::text || check_bloat_alerts.of_kind || ':'::text || b.name AS fingerprint, a.severity
+      FROM bloat b
+      JOIN alert_thresholds() t ON t.rule = check_bloat_alerts.of_kind || '_bloat'::text AND t.enabled
+       AND b.bloat_bytes >= t.min_bytes
+     CROSS JOIN LATERAL (
+       SELECT severity_above(b.bloat_ratio, t.info, t.warning, t.error, t.critical) AS severity) AS a
+     WHERE a.severity IS NOT NULL
   ), raised AS MATERIALIZED (
     SELECT create_performance_alert(
              'high_bloat'::text, h.severity,
-             'Table '::text || h.name || ' is '::text || round(h.bloat_ratio)::text || ' % larger than its rows need: '::text
-               || pg_size_pretty(h.bloat_bytes) || ' of '::text || pg_size_pretty(h.actual_size_bytes) || ' are wasted'::text,
-             pg_catalog.jsonb_build_object(
-               'fingerprint'::text, 'high_bloat:table:'::text || h.name, 'schemaname'::text, h.schemaname,
-               'tablename'::text, h.tablename, 'bloat_ratio'::text, h.bloat_ratio, 'bloat_bytes'::text, h.bloat_bytes,
+             h.what || ' '::text || h.name || ' is '::text || round(h.bloat_ratio)::text || ' % larger than '::text
+               || h.than || ': '::text || pg_size_pretty(h.bloat_bytes) || ' of '::text
+               || pg_size_pretty(h.actual_size_bytes) || ' are wasted'::text,
+             h.details || pg_catalog.jsonb_build_object(
+               'fingerprint'::text, h.fingerprint, 'schemaname'::text, h.schemaname, 'tablename'::text, h.tablename,
+               'bloat_ratio'::text, h.bloat_ratio, 'bloat_bytes'::text, h.bloat_bytes,
                'actual_size_bytes'::text, h.actual_size_bytes, 'estimated_size_bytes'::text, h.estimated_size_bytes,
-               'dead_tuples'::text, h.dead_tuples, 'live_tuples'::text, h.live_tuples,
-               'recently_dead_tuples'::text, h.recently_dead_tuples, 'method'::text, h.method,
-               'snapshot_timestamp'::text, h.snapshot_timestamp,
-               'remediation'::text, 'VACUUM (ANALYZE) '::text || h.name || ';'::text))
+               'method'::text, h.method, 'snapshot_timestamp'::text, h.snapshot_timestamp,
+               'remediation'::text, h.remedy || h.name || ';'::text))
       FROM (SELECT * FROM high ORDER BY name) AS h
+  ), resolved AS MATERIALIZED (
+    SELECT resolve_alerts_except(
+             'high_bloat'::text, 'high_bloat:'::text || check_bloat_alerts.of_kind || ':'::text,
+             coalesce(pg_catalog.array_agg(h.fingerprint), '{}'::text[]),
+             'The '::text || check_bloat_alerts.of_kind || ' is gone or below the threshold.'::text)
+      FROM high h
   )
-  SELECT n.high
-    FROM (SELECT (SELECT count(*)::integer FROM high) AS high, (SELECT count(*) FROM raised) AS raised) AS n
-   CROSS JOIN LATERAL resolve_alerts_except(
-     'high_bloat'::text, 'high_bloat:table:'::text,
-     coalesce((SELECT array_agg('high_bloat:table:'::text || h.name) FROM high h), '{}'::text[]),
-     'The table is gone or below the threshold.'::text) AS r (resolved)
-   WHERE n.raised >= 0::bigint;
+  SELECT (SELECT count(*)::integer FROM raised) FROM resolved;
+END;
+COMMENT ON FUNCTION check_bloat_alerts(text) IS
+  'check_table_bloat_alerts(), or check_index_bloat_alerts(), for `table` or `index`.';
+
+CREATE FUNCTION check_table_bloat_alerts() RETURNS integer
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  SELECT check_bloat_alerts('table'::text);
 END;
 COMMENT ON FUNCTION check_table_bloat_alerts() IS
   'Raises, updates and resolves the high_bloat alerts of tables by the latest snapshot of each, as '
@@ -103,37 +130,7 @@ COMMENT ON FUNCTION check_table_bloat_alerts() IS
 CREATE FUNCTION check_index_bloat_alerts() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  WITH high AS MATERIALIZED (
-    SELECT s.*, quote_ident(s.schemaname) || '.'::text || quote_ident(s.indexname) AS name,
-           severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) AS severity
-      FROM index_bloat_status() s
-      JOIN alert_thresholds() t ON t.rule = 'index_bloat'::text AND t.enabled AND s.bloat_bytes >= t.min_bytes
-     WHERE severity_above(s.bloat_ratio, t.info, t.warning, t.error, t.critical) IS NOT NULL
-  ), raised AS MATERIALIZED (
-    SELECT create_performance_alert(
-             'high_bloat'::text, h.severity,
-             'Index '::text || h.name || ' is '::text || round(h.bloat_ratio)::text || ' % larger than after a rebuild: '::text
-               || pg_size_pretty(h.bloat_bytes) || ' of '::text || pg_size_pretty(h.actual_size_bytes) || ' are wasted'::text,
-             pg_catalog.jsonb_build_object(
-               'fingerprint'::text, 'high_bloat:index:'::text || h.name, 'schemaname'::text, h.schemaname,
-               'tablename'::text, h.tablename, 'indexname'::text, h.indexname,
-               'access_method'::text, h.access_method, 'bloat_ratio'::text, h.bloat_ratio,
-               'bloat_bytes'::text, h.bloat_bytes, 'actual_size_bytes'::text, h.actual_size_bytes,
-               'estimated_size_bytes'::text, h.estimated_size_bytes, 'method'::text, h.method,
-               'snapshot_timestamp'::text, h.snapshot_timestamp,
-               'remediation'::text, 'REINDEX INDEX '::text
-                 || CASE WHEN EXISTS (SELECT FROM pg_catalog.pg_index i
-                                       WHERE i.indexrelid = h.indexrelid AND i.indisexclusion)
-                         THEN ''::text ELSE 'CONCURRENTLY '::text END || h.name || ';'::text))
-      FROM (SELECT * FROM high ORDER BY name) AS h
-  )
-  SELECT n.high
-    FROM (SELECT (SELECT count(*)::integer FROM high) AS high, (SELECT count(*) FROM raised) AS raised) AS n
-   CROSS JOIN LATERAL resolve_alerts_except(
-     'high_bloat'::text, 'high_bloat:index:'::text,
-     coalesce((SELECT array_agg('high_bloat:index:'::text || h.name) FROM high h), '{}'::text[]),
-     'The index is gone or below the threshold.'::text) AS r (resolved)
-   WHERE n.raised >= 0::bigint;
+  SELECT check_bloat_alerts('index'::text);
 END;
 COMMENT ON FUNCTION check_index_bloat_alerts() IS
   'As check_table_bloat_alerts(), for indexes.';

@@ -84,6 +84,7 @@ CREATE TEMP VIEW operating AS
          ('resolve_performance_alert(uuid,text,uuid)', 'EXECUTE'),
          ('check_invalid_index_alerts()', 'EXECUTE'), ('capture_table_bloat_snapshot()', 'EXECUTE'),
          ('check_table_bloat_alerts()', 'EXECUTE'), ('check_index_bloat_alerts()', 'EXECUTE'),
+         ('check_bloat_alerts(text)', 'EXECUTE'),
          ('resolve_alerts_except(text,text,text[],text)', 'EXECUTE'),
          ('alert_rules', 'INSERT'), ('alert_rules', 'UPDATE'), ('alert_rules', 'DELETE');
 

@@ -61,7 +61,7 @@ my @writing = qw(query_stats_reset log_query_performance raise_slow_query_alert 
 	capture_query_stats_snapshot capture_table_bloat_snapshot capture_index_usage_snapshot write_bloat_snapshot
 	continue_bloat_snapshot note_bloat_run write_index_usage follow_indexes roll_up_index_usage merge_index_usage
 	maintain_bloat_partitions maintain_index_usage_partitions check_table_bloat_alerts check_index_bloat_alerts
-	check_unused_index_alerts check_invalid_index_alerts check_due_snapshot_alerts resolve_alerts_except
+	check_bloat_alerts check_unused_index_alerts check_invalid_index_alerts check_due_snapshot_alerts resolve_alerts_except
 	estimate_with_indexes);
 my %allowed = (
 	(map { ("function $_: EXECUTE to PUBLIC" => 1) } @public_functions),
