@@ -53,6 +53,18 @@ Method MethodOf(const PageSample& sample) noexcept {
 
 Method Weaker(Method one, Method other) noexcept { return Max(one, other); }
 
+template <typename HeapOrIndex>
+BloatEstimate BloatOf(const HeapOrIndex& estimate) noexcept {
+  BloatEstimate bloat = {};
+  bloat.method = MethodOf(estimate.sample);
+  bloat.actual_bytes = static_cast<double>(estimate.sample.blocks) * BLCKSZ;
+  bloat.estimated_bytes = Bytes(estimate.pages);
+  bloat.live = estimate.live;
+  bloat.dead = estimate.dead;
+  bloat.sampled_pages = estimate.sample.sampled;
+  return bloat;
+}
+
 void WarnOfDamage(Oid relation, const ErrorData* damage) {
   if (damage == nullptr) return;
   ereport(WARNING, (errcode(damage->sqlerrcode),
@@ -104,13 +116,8 @@ TableEstimate EstimateMainFork(Oid id, Sampling sampling) {
   result.toast = table.get()->rd_rel->reltoastrelid;
   if (table.get()->rd_rel->relam == HEAP_TABLE_AM_OID) {
     const HeapEstimate heap = EstimateHeap(table.get(), sampling);
-    bloat.method = MethodOf(heap.sample);
-    bloat.actual_bytes = static_cast<double>(heap.sample.blocks) * BLCKSZ;
-    bloat.estimated_bytes = Bytes(heap.pages);
-    bloat.live = heap.live;
-    bloat.dead = heap.dead;
+    bloat = BloatOf(heap);
     bloat.recently_dead = heap.recently_dead;
-    bloat.sampled_pages = heap.sample.sampled;
     result.rows = heap.rows;
     result.dropped_share = heap.dropped_share;
   } else {
@@ -179,13 +186,7 @@ BloatEstimate EstimateOneIndex(Oid id, Sampling sampling, IndexedRows rows) {
     // The samplers make room for as many pages as they may read.
     const BlockNumber blocks = RelationGetNumberOfBlocks(index.get());
     sampling.most = static_cast<int>(Min(static_cast<uint32>(sampling.most), Max(blocks, 1)));
-    const IndexEstimate found = estimate(index.get(), sampling, rows);
-    bloat.method = MethodOf(found.sample);
-    bloat.actual_bytes = static_cast<double>(found.sample.blocks) * BLCKSZ;
-    bloat.estimated_bytes = Bytes(found.pages);
-    bloat.live = found.live;
-    bloat.dead = found.dead;
-    bloat.sampled_pages = found.sample.sampled;
+    bloat = BloatOf(estimate(index.get(), sampling, rows));
   }
   index.Close();
   return bloat;
