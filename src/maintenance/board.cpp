@@ -298,6 +298,7 @@ void Board::BeginCommand(int place, int lock_timeout_ms, int drain_timeout_ms) n
   worker.lock_timeout_ms = lock_timeout_ms;
   worker.drain_timeout_ms = drain_timeout_ms;
   worker.in_command = true;
+  if (launcher_ != nullptr) SetLatch(launcher_);  // watches from now on
   if (worker.cancel != CancelReason::kNone) kill(MyProcPid, SIGINT);
 }
 

@@ -403,9 +403,10 @@ bool ClaimOrNote(Oid database, Job* job) {
   {
     claimed = Claim(job);
     if (!claimed) {
-      // What another worker holds up is looked at when that one ends.
-      const TimestampTz soonest = GetCurrentTimestamp() + kFailurePauseUs;
-      board->SetDueUnlessChanged(database, Max(NextDue(), soonest), looks);
+      const TimestampTz next = NextDue();
+      const TimestampTz now = GetCurrentTimestamp();
+      // What is due and yet held up by another job is looked at when that one ends.
+      board->SetDueUnlessChanged(database, next > now ? next : now + kFailurePauseUs, looks);
     }
   }
   PG_CATCH();
