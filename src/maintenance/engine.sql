@@ -172,10 +172,34 @@ END;
 COMMENT ON FUNCTION is_worth_retrying(text, integer, text) IS
   'Whether a job is tried again after a failure with that SQLSTATE.';
 
+CREATE FUNCTION note_job_alert(job_id bigint) RETURNS bigint
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH job AS MATERIALIZED (
+    SELECT j.*, 'maintenance_failed:'::text || j.kind || ':'::text || j.target AS fingerprint
+      FROM maintenance_jobs j WHERE j.job_id = note_job_alert.job_id
+  ), raised AS MATERIALIZED (
+    SELECT create_performance_alert('maintenance_failed'::text, 'warning'::text,
+             pg_catalog.format('Maintenance of %s (%s) failed after %s attempts: %s'::text, job.target, job.kind, job.attempts, job.error_message),
+             pg_catalog.jsonb_build_object(
+               'fingerprint'::text, job.fingerprint, 'job_id'::text, job.job_id, 'kind'::text, job.kind, 'target'::text, job.target,
+               'command'::text, job.command, 'sqlstate'::text, job.sqlstate, 'waiting_for'::text, job.waiting_for)) AS id
+      FROM job WHERE job.status = 'failed'::text
+  ), resolved AS MATERIALIZED (
+    SELECT resolve_performance_alert(a.id, pg_catalog.format('Job %s: %s'::text, job.job_id, job.summary)) AS done
+      FROM job JOIN performance_alerts a ON a.fingerprint = job.fingerprint AND a.resolved_at IS NULL
+     WHERE job.status IN ('succeeded'::text, 'skipped'::text)
+  )
+  SELECT (SELECT count(r.id) FROM raised r) + (SELECT count(r.done) FROM resolved r);
+END;
+COMMENT ON FUNCTION note_job_alert(bigint) IS
+  'Raises the maintenance_failed alert of a job that has failed for good; resolves it when one of the same kind on '
+  'the same target has succeeded or found nothing to do.';
+
 CREATE FUNCTION finish_maintenance_job(job_id bigint, outcome text, sqlstate text, message text, waiting_for text,
                                        duration_ms bigint, pages bigint, pages_removed bigint, rows_removed bigint,
                                        rows_kept bigint, warnings text)
-RETURNS void
+RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   UPDATE maintenance_jobs j
@@ -214,6 +238,7 @@ BEGIN ATOMIC
                         ELSE nullif(pg_catalog.concat_ws('; '::text, c.summary, nullif(finish_maintenance_job.warnings, ''::text)), ''::text) END
     FROM ending e LEFT JOIN conclusion c ON true
    WHERE j.job_id = finish_maintenance_job.job_id;
+  SELECT note_job_alert(finish_maintenance_job.job_id);
 END;
 COMMENT ON FUNCTION finish_maintenance_job(bigint, text, text, text, text, bigint, bigint, bigint, bigint, bigint, text) IS
   'Writes how an attempt ended (succeeded, failed, skipped, cancelled): the job''s end, or when it is tried again. '
@@ -292,19 +317,18 @@ COMMENT ON FUNCTION take_maintenance_requests() IS
 CREATE FUNCTION recover_maintenance_jobs() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  WITH orphan AS (
-    UPDATE maintenance_jobs j
-       SET status = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN 'queued'::text ELSE 'failed'::text END,
-           finished_at = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN NULL::timestamptz ELSE clock_timestamp() END,
-           not_before = clock_timestamp() + retry_delay(j.kind, j.attempts),
-           error_message = 'the worker ended before the job did', sqlstate = '57P01'
-     WHERE j.status = 'running'::text AND j.finished_at IS NULL AND NOT is_maintenance_running(j.job_id)
-    RETURNING 1
-  )
-  SELECT count(*)::integer FROM orphan;
+  UPDATE maintenance_jobs j
+     SET status = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN 'queued'::text ELSE 'failed'::text END,
+         finished_at = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN NULL::timestamptz ELSE clock_timestamp() END,
+         not_before = clock_timestamp() + retry_delay(j.kind, j.attempts),
+         error_message = 'the worker ended before the job did', sqlstate = '57P01'
+   WHERE j.status = 'running'::text AND j.finished_at IS NULL AND NOT is_maintenance_running(j.job_id);
+  SELECT count(note_job_alert(j.job_id))::integer
+    FROM maintenance_jobs j
+   WHERE j.status = 'failed'::text AND j.sqlstate = '57P01'::text AND j.finished_at >= statement_timestamp();
 END;
 COMMENT ON FUNCTION recover_maintenance_jobs() IS
-  'Queues again what a worker did not end: it was killed, the server stopped. Returns how many jobs.';
+  'Queues again what a worker did not end: it was killed, the server stopped. Returns how many have failed for good.';
 
 CREATE FUNCTION tend_maintenance() RETURNS integer
 LANGUAGE sql VOLATILE

@@ -4,6 +4,7 @@
 #   missed MESSAGE                              # a limit was missed
 #   median_ratio COLUMN ROW VARIANT <RECORDS    # to train_perf's, of records for compare.pl
 #   at_least LEAST VALUE WHAT                   # missed, if it is less
+#   at_most MOST VALUE WHAT                     # the same, if it is more
 #   report_limits                               # the end: prints them; its status is 1 if there are any
 
 missed() { printf '%s\n' "$*" >>"$work/missed"; }
@@ -17,6 +18,10 @@ median_ratio() {
 
 at_least() {
   awk -v least="$1" -v value="$2" 'BEGIN { exit !(value + 0 >= least + 0) }' || missed "$3: $2, not $1"
+}
+
+at_most() {
+  awk -v most="$1" -v value="$2" 'BEGIN { exit !(value + 0 <= most + 0) }' || missed "$3: $2, not $1"
 }
 
 report_limits() {
