@@ -67,7 +67,13 @@ int64 Enqueue(const MaintenanceRequest& request) {
   RequirePreload();
   PreventCommandDuringRecovery("maintenance");
   CheckTarget(request.relation, request.kind);
-  return Ask(request);
+  const int64 answer = Ask(request);
+  if (answer == kTooManyJobs) {
+    ereport(ERROR, (errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+                    errmsg("too many maintenance jobs have not ended"),
+                    errhint("See maintenance_status; cancel_maintenance_job() cancels one.")));
+  }
+  return answer;
 }
 
 // --- How jobs stand, as the owner of the extension sees it

@@ -24,8 +24,10 @@ struct MaintenanceRequest {
   char reason[256];
 };
 
-// What kCancel is answered with; kQueue is answered with the number of the job.
+// What kCancel is answered with.
 enum CancelAnswer : int64 { kEnded = 0, kCancelled = 1, kNoSuchJob = -1, kNotAllowed = -2 };
+// What kQueue is answered with instead of the number of the job, where 10,000 have not ended.
+inline constexpr int64 kTooManyJobs = -3;
 
 enum class CancelReason : int { kNone, kUser, kLockTimeout, kDrainTimeout, kGaveWay };
 

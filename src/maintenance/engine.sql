@@ -299,13 +299,16 @@ BEGIN ATOMIC
   WITH asked AS MATERIALIZED (
     SELECT r.*, coalesce(nullif(r.role, 0::oid), c.relowner) AS for_role
       FROM maintenance_requests() r LEFT JOIN pg_catalog.pg_class c ON c.oid = r.relid
+  ), unfinished AS MATERIALIZED (
+    SELECT count(*) AS jobs FROM maintenance_jobs j WHERE j.status IN ('queued'::text, 'running'::text)
   ), answered AS MATERIALIZED (
     SELECT answer_maintenance_request(a.request,
              CASE WHEN a.action = 'cancel'::text THEN cancel_job(a.job_id, a.role)
                   WHEN a.for_role IS NULL THEN NULL::bigint  -- nobody waits, and the table is gone
+                  WHEN u.jobs >= 10000::bigint THEN -3::bigint
                   ELSE insert_job(nextval('maintenance_jobs_job_id_seq'::regclass), a.kind, a.relid, a.for_role, a.reason,
                                   a.threshold, a.bloat_ratio, a.kind = 'reindex'::text) END) AS given
-      FROM asked a
+      FROM asked a CROSS JOIN unfinished u
   ), due AS MATERIALIZED (
     SELECT note_maintenance_due(clock_timestamp()) AS noted FROM answered LIMIT 1
   )
