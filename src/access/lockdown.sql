@@ -85,7 +85,7 @@ GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text)
 GRANT EXECUTE ON PROCEDURE wait_for_maintenance(bigint, interval) TO PUBLIC;
 -- Everybody may look at maintenance_status; it shows what is theirs.
 GRANT SELECT ON maintenance_status TO PUBLIC;
-GRANT EXECUTE ON FUNCTION maintenance_workers(), maintenance_progress() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION maintenance_workers(), maintenance_progress(), queue_obstacle(timestamptz, boolean) TO PUBLIC;
 
 DO $$
 BEGIN

@@ -34,6 +34,7 @@ TRAIN_PERF_FUNCTION(tp_answer_maintenance_request);
 TRAIN_PERF_FUNCTION(tp_note_maintenance_due);
 TRAIN_PERF_FUNCTION(tp_cancel_maintenance_worker);
 TRAIN_PERF_FUNCTION(tp_role_may_maintain);
+TRAIN_PERF_FUNCTION(tp_is_maintenance_starved);
 }
 
 namespace {
@@ -390,4 +391,9 @@ Datum tp_role_may_maintain(PG_FUNCTION_ARGS) {
   const bool is_index = strcmp(kind, "reindex") == 0 || strcmp(kind, "drop_index") == 0;
   PG_RETURN_BOOL(MayMaintain(PG_GETARG_OID(1), PG_GETARG_OID(0),
                              is_index ? MaintenanceKind::kReindex : MaintenanceKind::kVacuum));
+}
+
+Datum tp_is_maintenance_starved(PG_FUNCTION_ARGS) {
+  (void)fcinfo;
+  PG_RETURN_BOOL(Preloaded() && board->starved());
 }

@@ -408,6 +408,23 @@ COMMENT ON FUNCTION maintenance_progress() IS
   'How far the workers of this database are; for the view maintenance_status, since the server shows progress of '
   'others to few.';
 
+CREATE FUNCTION is_maintenance_starved() RETURNS boolean
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_is_maintenance_starved';
+COMMENT ON FUNCTION is_maintenance_starved() IS
+  'Whether the server had no place for the last worker that was to be started.';
+
+CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean) RETURNS text
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
+              WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
+              THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+              WHEN is_maintenance_starved() THEN 'a free background worker: see max_worker_processes'::text END;
+END;
+COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS
+  'What keeps a queued job from starting, if not the job before it.';
+
 CREATE VIEW maintenance_status WITH (security_barrier) AS
 SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status, j.attempts, j.not_before,
        j.requested_at, j.started_at, j.finished_at,
@@ -415,7 +432,9 @@ SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status
             THEN (pg_catalog.date_part('epoch', clock_timestamp() - j.started_at) * 1000)::bigint
             ELSE j.duration_ms END AS duration_ms,
        j.bytes_before, j.bytes_after, j.rows_removed, j.error_message, j.sqlstate,
-       CASE WHEN j.status = 'running' THEN w.waiting_for ELSE j.waiting_for END AS waiting_for,
+       CASE j.status WHEN 'running' THEN w.waiting_for
+                     WHEN 'queued' THEN coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for)
+                     ELSE j.waiting_for END AS waiting_for,
        p.progress, j.summary
   FROM maintenance_jobs j
   LEFT JOIN maintenance_workers() w ON j.status = 'running' AND w.job_id = j.job_id
