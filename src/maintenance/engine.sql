@@ -352,7 +352,7 @@ BEGIN ATOMIC
   SELECT j.job_id, j.status,
          CASE WHEN j.status = 'running'::text THEN pg_catalog.format('job %s still running: %s'::text, j.job_id, coalesce(j.command, j.target))
               WHEN j.status = 'queued'::text
-              THEN pg_catalog.format('job %s is queued: %s of %s%s'::text, j.job_id, j.kind, j.target,
+              THEN pg_catalog.format('job %s still running: queued, %s of %s%s'::text, j.job_id, j.kind, j.target,
                      CASE WHEN j.error_message IS NOT NULL
                           THEN pg_catalog.format(', next attempt at %s (%s)'::text, j.not_before::timestamptz(0), j.error_message) ELSE ''::text END)
               WHEN j.status IN ('failed'::text, 'cancelled'::text)
