@@ -3,7 +3,9 @@
 extern "C" {
 #include "access/genam.h"
 #include "access/table.h"
+#include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -47,6 +49,11 @@ bool FindOwnExtension(OwnExtension* extension) {
   const bool found = FindRow(extension) && MayHoldExtension();
   CommitTransactionCommand();
   return found;
+}
+
+bool IsOurs(Oid relation) {
+  const Oid extension = getExtensionOfObject(RelationRelationId, relation);
+  return OidIsValid(extension) && extension == get_extension_oid("train_perf", true);
 }
 
 OwnerTransaction BeginAsOwner(const OwnExtension& extension) {

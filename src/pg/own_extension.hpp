@@ -14,6 +14,9 @@ struct OwnExtension {
 // template, or a database that takes no connections.
 bool FindOwnExtension(OwnExtension* extension);
 
+// Whether the relation belongs to it. Partitions that were attached to a relation of ours do not.
+bool IsOurs(Oid relation);
+
 // A transaction with a snapshot as the owner of the extension: triggers and defaults that somebody
 // put on our tables must not run with a worker's rights, nor what they deferred to the commit. An
 // error ends it as any transaction.

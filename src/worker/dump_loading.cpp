@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "pg/own_extension.hpp"
 #include "worker/roster.hpp"
 
 extern "C" {
@@ -10,7 +11,6 @@ extern "C" {
 #include "catalog/dependency.h"
 #include "catalog/index.h"
 #include "catalog/partition.h"
-#include "catalog/pg_class.h"
 #include "nodes/parsenodes.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
@@ -28,11 +28,6 @@ std::string_view StatementText(const PlannedStmt* plan, const char* query_string
   int length = plan->stmt_len;
   const char* text = CleanQuerytext(query_string, &location, &length);
   return {text, static_cast<size_t>(length)};
-}
-
-bool IsOurs(Oid relation) {
-  const Oid extension = getExtensionOfObject(RelationRelationId, relation);
-  return OidIsValid(extension) && extension == get_extension_oid("train_perf", true);
 }
 
 bool IsPartitionOfOurs(Oid relation) {
