@@ -28,5 +28,6 @@ void InstallCapture();
 
 // Nothing that this process runs from here on is recorded (our own workers).
 void SuppressCapture() noexcept;
+bool IsCaptureSuppressed() noexcept;
 
 }  // namespace train_perf

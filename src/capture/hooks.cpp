@@ -742,6 +742,8 @@ void SuppressCapture() noexcept {
   records = false;
 }
 
+bool IsCaptureSuppressed() noexcept { return suppressed; }
+
 void InstallCapture() {
   EnableQueryId();
   ReserveErrorMemory();

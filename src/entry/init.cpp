@@ -3,6 +3,7 @@
 #include "capture/capture.hpp"
 #include "capture/statistics_file.hpp"
 #include "maintenance/board.hpp"
+#include "maintenance/bulk_load.hpp"
 #include "maintenance/job_worker.hpp"
 #include "pg/prelude.hpp"
 #include "pg/settings.hpp"
@@ -98,6 +99,7 @@ void _PG_init(void) {
   shmem_startup_hook = OnSharedMemoryStartup;
   InstallCapture();
   InstallDatabaseGuard();
+  if (!IsBinaryUpgrade) InstallBulkLoad();
   if (!IsBinaryUpgrade) RegisterLauncher();
 }
 

@@ -3,9 +3,11 @@
 
 extern "C" {
 #include "common/relpath.h"
+#include "pgstat.h"
 #include "storage/lock.h"
 #include "tcop/dest.h"
 #include "utils/guc_tables.h"
+#include "utils/pgstat_internal.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
 #else
@@ -102,6 +104,26 @@ inline bool MaintainsTable(Oid table, Oid user) {
   return pg_class_aclcheck(table, user, ACL_MAINTAIN) == ACLCHECK_OK;
 #else
   return OwnsRelation(table, user);
+#endif
+}
+
+// The table that the server counts these rows for.
+inline Oid RelationOf(const PgStat_TableXactStatus* rows) {
+#if PG_VERSION_NUM >= 160000
+  return rows->parent->id;
+#else
+  return rows->parent->t_id;
+#endif
+}
+
+// Whether this transaction has locked the relation in just that mode.
+inline bool HoldsLock(Oid relation, LOCKMODE mode) {
+  LOCKTAG tag;
+  SET_LOCKTAG_RELATION(tag, MyDatabaseId, relation);
+#if PG_VERSION_NUM >= 170000
+  return LockHeldByMe(&tag, mode, false);
+#else
+  return LockHeldByMe(&tag, mode);
 #endif
 }
 

@@ -34,6 +34,9 @@ $node->safe_psql('postgres', $_) for (
 	    BEGIN PERFORM 1 / (n - n); EXCEPTION WHEN division_by_zero THEN NULL; END;
 	    RETURN (SELECT t FROM numbers AS m WHERE m.n = $1);
 	  END $$),
+	'CREATE TABLE loaded (a integer) PARTITION BY RANGE (a)',
+	'CREATE TABLE loaded_1 PARTITION OF loaded FOR VALUES FROM (1) TO (11)',
+	'CREATE TABLE loaded_2 PARTITION OF loaded FOR VALUES FROM (11) TO (21)',
 	'CREATE ROLE plain LOGIN');
 
 # What a client sees of an answer.
@@ -127,6 +130,9 @@ unharmed('utility', [], 'BEGIN', 'CREATE TABLE later AS SELECT 1 AS a', 'COPY (S
 	'VACUUM numbers');
 unharmed('transactions', [], 'BEGIN', 'INSERT INTO numbers VALUES (100)', q(PREPARE TRANSACTION 'two'),
 	q(ROLLBACK PREPARED 'two'), 'BEGIN', 'SAVEPOINT a', 'SELECT 1 / 0', 'ROLLBACK TO a', 'COMMIT');
+unharmed('loads', ['analyze_after_rows = 10'], 'BEGIN', 'INSERT INTO loaded SELECT generate_series(1, 10)',
+	'INSERT INTO loaded SELECT generate_series(11, 20)', 'COMMIT',
+	'SELECT a FROM loaded_1 WHERE a = 1 LIMIT 1 FOR UPDATE');
 unharmed('timeout', [], 'SET statement_timeout = 30', 'SELECT pg_sleep(10)', 'SET statement_timeout = 0');
 
 
