@@ -174,7 +174,8 @@ void DefineMaintenance() {
                            nullptr, &reindex_threshold, reindex_threshold, 0.0, 1e6, PGC_SUSET, 0,
                            nullptr, nullptr, nullptr);
   DefineInt("train_perf.analyze_after_rows",
-            "Rows of one COPY or INSERT after which the table is analyzed at once; -1: never.",
+            "Rows that one transaction inserts into a table after which it is analyzed at once; "
+            "-1: never.",
             &analyze_after_rows, {-1, INT_MAX}, PGC_SUSET, 0);
 }
 
