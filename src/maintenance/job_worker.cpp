@@ -29,6 +29,7 @@ OwnExtension extension;
 MemoryContext job_context;  // for what one transaction leaves to the next
 volatile sig_atomic_t in_command = 0;
 emit_log_hook_type previous_log = nullptr;
+planner_hook_type previous_planner = nullptr;
 
 struct Job {
   int64 id;
@@ -179,6 +180,14 @@ void OnLog(ErrorData* message) {
   if (previous_log != nullptr) previous_log(message);
 }
 
+// A parallel worker of ours would be a session of the superuser, where a function could set
+// session_authorization: code of users runs in this process only.
+PlannedStmt* PlanWithoutWorkers(Query* query, const char* sql, int options, ParamListInfo params) {
+  options &= ~CURSOR_OPT_PARALLEL_OK;
+  return previous_planner != nullptr ? previous_planner(query, sql, options, params)
+                                     : standard_planner(query, sql, options, params);
+}
+
 // A top-level statement by itself, as VACUUM and REINDEX CONCURRENTLY demand. Returns the rows that
 // it processed.
 uint64 RunStatement(const char* sql) {
@@ -195,7 +204,7 @@ uint64 RunStatement(const char* sql) {
   const bool needs_snapshot = analyze_requires_snapshot(raw);
   if (needs_snapshot) PushActiveSnapshot(GetTransactionSnapshot());
   List* queries = pg_analyze_and_rewrite_fixedparams(raw, sql, nullptr, 0, nullptr);
-  List* plans = pg_plan_queries(queries, sql, CURSOR_OPT_PARALLEL_OK, nullptr);
+  List* plans = pg_plan_queries(queries, sql, 0, nullptr);
   if (needs_snapshot) PopActiveSnapshot();
   Portal portal = CreatePortal("", true, true);
   portal->visible = false;
@@ -440,6 +449,8 @@ void RunJobWorker(int at_place) {
   PinSettings();
   previous_log = emit_log_hook;
   emit_log_hook = OnLog;
+  previous_planner = planner_hook;
+  planner_hook = PlanWithoutWorkers;
   job_context = AllocSetContextCreate(TopMemoryContext, "train_perf job", ALLOCSET_DEFAULT_SIZES);
   MemoryContextSwitchTo(job_context);
   initStringInfo(&warnings);
