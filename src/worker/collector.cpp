@@ -164,11 +164,19 @@ bool WriteHistory() {
   return true;
 }
 
+// Who was given the number of a job finds it after a crash, too.
+int32 TryDurably(Job* job) {
+  SetConfigOption("synchronous_commit", "local", PGC_SUSET, PGC_S_OVERRIDE);
+  const int32 result = Try(job);
+  SetConfigOption("synchronous_commit", "off", PGC_SUSET, PGC_S_OVERRIDE);
+  return result;
+}
+
 // Requests are answered after the commit of what writes them.
 bool TakeRequests() {
   while (board->HasRequests(database) && !ShutdownRequestPending) {
     request_batch::Begin();
-    const int32 taken = Try(&take_requests);
+    const int32 taken = TryDurably(&take_requests);
     if (taken < 0) return false;
     request_batch::Done();
     if (taken == 0) break;  // an extension that waits for ALTER EXTENSION UPDATE
