@@ -11,9 +11,13 @@ COMMENT ON FUNCTION role_may_maintain(oid, oid, text) IS
 CREATE FUNCTION table_bytes(relation oid) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  WITH part AS (
-    SELECT t.relid::oid AS relid FROM pg_catalog.pg_partition_tree(table_bytes.relation::regclass) t
-    UNION SELECT table_bytes.relation
+  -- pg_partition_tree would wait for locks on the partitions.
+  WITH RECURSIVE part (relid) AS (
+    SELECT table_bytes.relation
+    UNION
+    SELECT i.inhrelid
+      FROM part p JOIN pg_catalog.pg_inherits i ON i.inhparent = p.relid
+      JOIN pg_catalog.pg_class c ON c.oid = p.relid AND c.relkind = 'p'::"char"
   )
   SELECT sum(coalesce(relation_bytes(p.relid), 0::bigint)
              + coalesce(relation_bytes(nullif(c.reltoastrelid, 0::oid)), 0::bigint))::bigint
