@@ -243,7 +243,11 @@ int64 RunCommands(const Plan& plan) {
   return rows;
 }
 
-void BecomeSuperuser() { SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true); }
+// What code of users has set, up to default_transaction_read_only, goes with their rights.
+void BecomeSuperuser() {
+  SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
+  ResetAllOptions();
+}
 
 // --- The job
 // --------------------------------------------------------------------------------------
