@@ -15,6 +15,7 @@ extern "C" {
 #include "parser/analyze.h"
 #include "postmaster/interrupt.h"
 #include "utils/array.h"
+#include "utils/timeout.h"
 }
 
 namespace train_perf {
@@ -22,7 +23,7 @@ namespace train_perf {
 namespace {
 
 constexpr int64 kFailurePauseUs = 10 * USECS_PER_SEC;
-constexpr int kFinishAttempts = 5;
+constexpr int kFinishAttempts = 20;
 
 int place = -1;
 OwnExtension extension;
@@ -314,6 +315,8 @@ Result Perform(const Job& job) {
       in_command = 1;
       board->BeginCommand(place, settings::maintenance_lock_timeout_ms,
                           settings::maintenance_drain_timeout_ms);
+      // The launcher watches, with a budget for each kind of wait.
+      SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
       SetSessionAuthorization(job.role, is_superuser);
       result.rows = RunCommands(plan);
     }
@@ -377,7 +380,8 @@ void Finish(const Job& job, const Result& result, TimestampTz started) {
 // -----------------------------------------------------------------------------------
 
 void OnCancel(SIGNAL_ARGS) {
-  if (in_command != 0) StatementCancelHandler(postgres_signal_arg);
+  if (in_command != 0 || get_timeout_indicator(LOCK_TIMEOUT, false))
+    StatementCancelHandler(postgres_signal_arg);
 }
 
 void OnWorkerExit(int, Datum) { board->Leave(place); }
@@ -389,7 +393,7 @@ void PinSettings() {
     const char* value;
   } pinned[] = {
       {"search_path", "pg_catalog, pg_temp"},
-      {"lock_timeout", "0"},  // the launcher watches, with a budget for each kind of wait
+      {"lock_timeout", "2s"},  // of our own transactions
       {"statement_timeout", "0"},
       {"idle_in_transaction_session_timeout", "0"},
       {"default_transaction_read_only", "off"},
