@@ -104,7 +104,7 @@ Home HomeOf(FunctionCallInfo fcinfo) {
 }
 
 // In the current memory context; as of now, whatever snapshot the caller has.
-State* ReadStates(const Home& home, ArrayType* ids, int* count) {
+State* QueryStates(const Home& home, ArrayType* ids, int* count) {
   const MemoryContext context = CurrentMemoryContext;
   const Oid asker = GetUserId();
   Oid user = InvalidOid;
@@ -132,6 +132,33 @@ State* ReadStates(const Home& home, ArrayType* ids, int* count) {
   MemoryContextSwitchTo(inner);
   SPI_finish();
   SetUserIdAndSecContext(user, security);
+  return states;
+}
+
+// Leaves no lock behind. Whoever waited for ours, as DROP EXTENSION does, would keep the worker
+// from writing the end that the caller waits for, and nobody would detect that deadlock.
+State* ReadStates(const Home& home, ArrayType* ids, int* count) {
+  const MemoryContext context = CurrentMemoryContext;
+  const ResourceOwner owner = CurrentResourceOwner;
+  State* volatile states = nullptr;
+  BeginInternalSubTransaction(nullptr);
+  MemoryContextSwitchTo(context);
+  PG_TRY();
+  { states = QueryStates(home, ids, count); }
+  PG_CATCH();
+  {
+    MemoryContextSwitchTo(context);
+    ErrorData* error = CopyErrorData();
+    FlushErrorState();
+    RollbackAndReleaseCurrentSubTransaction();
+    MemoryContextSwitchTo(context);
+    CurrentResourceOwner = owner;
+    ReThrowError(error);
+  }
+  PG_END_TRY();
+  RollbackAndReleaseCurrentSubTransaction();
+  MemoryContextSwitchTo(context);
+  CurrentResourceOwner = owner;
   return states;
 }
 
