@@ -10,10 +10,12 @@
 
 extern "C" {
 #include "catalog/pg_authid.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "nodes/pg_list.h"
 #include "parser/analyze.h"
 #include "postmaster/interrupt.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/timeout.h"
 }
@@ -78,9 +80,17 @@ const char* CallOf(const char* function) {
   return psprintf("SELECT * FROM %s.%s", QuotedSchema(extension), function);
 }
 
+// One worker of a database at a time: of two that look at once, each would miss that the other
+// takes a job on the same table.
+void LockClaims() {
+  LockDatabaseObject(ExtensionRelationId, get_extension_oid("train_perf", true), 0,
+                     ShareUpdateExclusiveLock);
+}
+
 // The next job that is due, noted on the board before others can see that it is running.
 bool Claim(Job* job) {
   const OwnerTransaction transaction = BeginAsOwner(extension);
+  LockClaims();
   RunQuery(CallOf("claim_maintenance_job()"), 0, nullptr, nullptr, nullptr);
   const char* id = Column(1);
   if (id != nullptr) {
