@@ -429,7 +429,9 @@ bool ClaimOrNote(Oid database, Job* job) {
   PG_TRY();
   {
     claimed = Claim(job);
-    if (!claimed) {
+    if (claimed) {
+      board->SetDueUnlessChanged(database, GetCurrentTimestamp(), looks);  // perhaps another
+    } else {
       const TimestampTz next = NextDue();
       const TimestampTz now = GetCurrentTimestamp();
       // What is due and yet held up by another job is looked at when that one ends.
