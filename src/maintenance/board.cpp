@@ -1,5 +1,6 @@
 #include "maintenance/board.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
@@ -159,7 +160,7 @@ void Board::SetLauncher(Latch* latch) noexcept {
 }
 
 int Board::StartNext(int most, bool (*may_start)(Oid), TimestampTz* next_due) noexcept {
-  Oid candidates[kMostDatabases];
+  Due candidates[kMostDatabases];
   int count = 0;
   const TimestampTz now = GetCurrentTimestamp();
   *next_due = DT_NOEND;
@@ -170,20 +171,23 @@ int Board::StartNext(int most, bool (*may_start)(Oid), TimestampTz* next_due) no
     if (working >= Min(most, kMostWorkers)) return -1;
     for (const Due& due : due_) {
       if (!OidIsValid(due.database)) continue;
-      if (due.at <= now) candidates[count++] = due.database;
+      if (due.at <= now) candidates[count++] = due;
       if (due.at > now) *next_due = Min(*next_due, due.at);
     }
   }
+  // A database with many jobs takes turns with the others.
+  std::sort(candidates, candidates + count, [](const Due& a, const Due& b) { return a.at < b.at; });
   for (int i = 0; i < count; ++i) {
+    const Oid database = candidates[i].database;
     // Takes another lock.
-    if (!may_start(candidates[i])) continue;
+    if (!may_start(database)) continue;
     LockScope guard(lock_, LW_EXCLUSIVE);
-    Due* due = FindDue(candidates[i]);
+    Due* due = FindDue(database);
     if (due == nullptr) continue;
     for (int place = 0; place < kMostWorkers; ++place) {
       if (OidIsValid(workers_[place].database)) continue;
       workers_[place] = {};
-      workers_[place].database = candidates[i];
+      workers_[place].database = database;
       workers_[place].number = ++starts_;
       // Until the worker has looked.
       due->at = DT_NOEND;
