@@ -258,6 +258,29 @@ BloatEstimate EstimateParts(Oid parent, char kind, Sampling sampling) {
   return sum;
 }
 
+void TakeIndexes(List* indexes, Sampling sampling, IndexedRows rows, TakeEstimate take,
+                 void* argument) {
+  ListCell* cell;
+  foreach (cell, indexes) {
+    const Oid index = lfirst_oid(cell);
+    BloatEstimate bloat = NoEstimate(Skipped::kDamaged);
+    WarnOfDamage(index, CatchDamage([&] { bloat = EstimateOneIndex(index, sampling, rows); }));
+    take(index, bloat, argument);
+  }
+}
+
+// Of one table after the other: nothing may pile up.
+template <typename F>
+void WithinContext(F&& f) {
+  const MemoryContext outer = CurrentMemoryContext;
+  const MemoryContext context =
+      AllocSetContextCreate(outer, "train_perf estimate", ALLOCSET_DEFAULT_SIZES);
+  MemoryContextSwitchTo(context);
+  f();
+  MemoryContextSwitchTo(outer);
+  MemoryContextDelete(context);
+}
+
 }  // namespace
 
 BloatEstimate EstimateTable(Oid relation, int most) {
@@ -292,27 +315,30 @@ BloatEstimate EstimateIndex(Oid index, int most) {
 }
 
 void EstimateWithIndexes(Oid table, int most, TakeEstimate take, void* argument) {
-  // Of one table after the other: nothing may pile up.
-  const MemoryContext outer = CurrentMemoryContext;
-  const MemoryContext context =
-      AllocSetContextCreate(outer, "train_perf estimate", ALLOCSET_DEFAULT_SIZES);
-  MemoryContextSwitchTo(context);
-  const Sampling sampling = SamplingOf(most);
-  TableEstimate estimate = {};
-  estimate.bloat = NoEstimate(Skipped::kDamaged);
-  WarnOfDamage(table, CatchDamage([&] { estimate = EstimateOneTable(table, sampling); }));
-  take(table, estimate.bloat, argument);
-  List* indexes = estimate.bloat.skipped == Skipped::kNo ? IndexesOf(table) : NIL;
-  ListCell* cell;
-  foreach (cell, indexes) {
-    const Oid index = lfirst_oid(cell);
-    BloatEstimate bloat = NoEstimate(Skipped::kDamaged);
-    WarnOfDamage(index,
-                 CatchDamage([&] { bloat = EstimateOneIndex(index, sampling, estimate.rows); }));
-    take(index, bloat, argument);
-  }
-  MemoryContextSwitchTo(outer);
-  MemoryContextDelete(context);
+  WithinContext([=] {
+    const Sampling sampling = SamplingOf(most);
+    TableEstimate estimate = {};
+    estimate.bloat = NoEstimate(Skipped::kDamaged);
+    WarnOfDamage(table, CatchDamage([&] { estimate = EstimateOneTable(table, sampling); }));
+    take(table, estimate.bloat, argument);
+    List* indexes = estimate.bloat.skipped == Skipped::kNo ? IndexesOf(table) : NIL;
+    TakeIndexes(indexes, sampling, estimate.rows, take, argument);
+  });
+}
+
+void EstimateIndexes(Oid table, Oid only, int most, TakeEstimate take, void* argument) {
+  WithinContext([=] {
+    const Sampling sampling = SamplingOf(most);
+    TableEstimate estimate = {};
+    estimate.bloat = NoEstimate(Skipped::kDamaged);
+    WarnOfDamage(table, CatchDamage([&] { estimate = EstimateMainFork(table, sampling); }));
+    if (estimate.bloat.skipped != Skipped::kNo) {
+      take(table, estimate.bloat, argument);
+      return;
+    }
+    List* indexes = OidIsValid(only) ? list_make1_oid(only) : IndexesOf(table);
+    TakeIndexes(indexes, sampling, estimate.rows, take, argument);
+  });
 }
 
 }  // namespace train_perf

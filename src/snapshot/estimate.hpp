@@ -27,4 +27,8 @@ BloatEstimate EstimateIndex(Oid index, int most);
 using TakeEstimate = void (*)(Oid relation, const BloatEstimate& estimate, void* argument);
 void EstimateWithIndexes(Oid table, int most, TakeEstimate take, void* argument);
 
+// The indexes of a table alone: one of them, or with InvalidOid all. No row if the table itself
+// cannot be read, but one for the table that says why. Checks no rights.
+void EstimateIndexes(Oid table, Oid only, int most, TakeEstimate take, void* argument);
+
 }  // namespace train_perf

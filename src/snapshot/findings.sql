@@ -214,7 +214,7 @@ END;
 COMMENT ON FUNCTION unindexed_foreign_keys() IS
   'The columns of foreign keys that no index of the table can look up, and the constraints on them.';
 
-CREATE FUNCTION invalid_indexes(OUT indexrelid oid, OUT in_progress boolean)
+CREATE FUNCTION invalid_indexes_of(tables oid[], OUT indexrelid oid, OUT in_progress boolean)
 RETURNS SETOF record
 LANGUAGE sql VOLATILE ROWS 10
 SET jit = off
@@ -222,7 +222,7 @@ SET enable_nestloop = off
 BEGIN ATOMIC
   WITH invalid AS MATERIALIZED (
     SELECT i.indexrelid, i.indrelid, i.xmax AS changed_by
-      FROM snapshot_relations('{r,m}'::"char"[]) r
+      FROM (SELECT DISTINCT g.relid FROM pg_catalog.unnest(invalid_indexes_of.tables) AS g (relid)) r
       JOIN pg_catalog.pg_class t ON t.oid = r.relid
       JOIN pg_catalog.pg_index i ON i.indrelid IN (t.oid, t.reltoastrelid)
      WHERE NOT (i.indisvalid AND i.indisready AND i.indislive)
@@ -254,9 +254,20 @@ BEGIN ATOMIC
   -- A build may have ended after the snapshot was taken: look again, after the locks.
   SELECT j.indexrelid, j.in_progress FROM judged j WHERE is_invalid_now(j.indexrelid);
 END;
+COMMENT ON FUNCTION invalid_indexes_of(oid[]) IS
+  'Invalid indexes of these tables and their TOAST tables, and whether something is at work on them: a '
+  'concurrent build, rebuild or drop.';
+
+CREATE FUNCTION invalid_indexes(OUT indexrelid oid, OUT in_progress boolean)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE ROWS 10
+BEGIN ATOMIC
+  SELECT i.indexrelid, i.in_progress
+    FROM invalid_indexes_of((SELECT pg_catalog.array_agg(r.relid)
+                               FROM snapshot_relations('{r,m}'::"char"[]) r)) i;
+END;
 COMMENT ON FUNCTION invalid_indexes() IS
-  'Invalid indexes of tables and their TOAST tables, not of partitioned ones, and whether something is at '
-  'work on them: a concurrent build, rebuild or drop.';
+  'invalid_indexes_of() the tables that snapshots cover.';
 
 CREATE FUNCTION is_leftover(index oid) RETURNS boolean
 LANGUAGE sql STABLE
