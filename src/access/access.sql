@@ -78,6 +78,8 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'foreign_key_indexes()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'unindexed_foreign_keys()'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'invalid_indexes()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'invalid_indexes_of(oid[])'::regprocedure::oid),
+  ('read', 'SELECT', 'TABLE', 'index_rebuilds'::regclass::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'is_leftover(oid)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'unused_index_candidates()'::regprocedure::oid),
   ('read', 'SELECT', 'TABLE', 'maintenance_jobs'::regclass::oid),

@@ -86,6 +86,7 @@ GRANT EXECUTE ON PROCEDURE wait_for_maintenance(bigint, interval) TO PUBLIC;
 -- Everybody may look at maintenance_status; it shows what is theirs.
 GRANT SELECT ON maintenance_status TO PUBLIC;
 GRANT EXECUTE ON FUNCTION maintenance_workers(), maintenance_progress(), queue_obstacle(timestamptz, boolean) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION reindex_if_bloated(text, numeric), reindex_bloated_indexes(numeric) TO PUBLIC;
 
 DO $$
 BEGIN

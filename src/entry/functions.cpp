@@ -9,12 +9,17 @@
 #include "capture/query_stats.hpp"
 #include "core/latency_histogram.hpp"
 #include "core/sql_text.hpp"
+#include "maintenance/disk_space.hpp"
 #include "pg/boundary.hpp"
 #include "pg/settings.hpp"
 #include "snapshot/estimate.hpp"
 #include "snapshot/relation_files.hpp"
 #include "snapshot/unlocked.hpp"
 #include "worker/roster.hpp"
+
+extern "C" {
+#include "catalog/index.h"
+}
 
 using namespace train_perf;
 
@@ -42,6 +47,8 @@ TRAIN_PERF_FUNCTION(tp_relation_bytes);
 TRAIN_PERF_FUNCTION(tp_file_bytes);
 TRAIN_PERF_FUNCTION(tp_unlocked_index_definition);
 TRAIN_PERF_FUNCTION(tp_is_invalid_now);
+TRAIN_PERF_FUNCTION(tp_estimate_indexes);
+TRAIN_PERF_FUNCTION(tp_free_bytes);
 }
 
 namespace {
@@ -318,3 +325,18 @@ Datum tp_unlocked_index_definition(PG_FUNCTION_ARGS) {
 }
 
 Datum tp_is_invalid_now(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(IsInvalidNow(PG_GETARG_OID(0))); }
+
+Datum tp_estimate_indexes(PG_FUNCTION_ARGS) {
+  ReturnSetInfo* result = Rows(fcinfo);
+  const Oid table = PG_GETARG_OID(0);
+  const Oid only = PG_GETARG_OID(1);
+  if (OidIsValid(only) && IndexGetRelation(only, true) != table) PG_RETURN_VOID();
+  EstimateIndexes(table, only, PG_GETARG_INT32(2), PutPart, result);
+  PG_RETURN_VOID();
+}
+
+Datum tp_free_bytes(PG_FUNCTION_ARGS) {
+  const std::optional<int64> bytes = FreeBytes(PG_GETARG_OID(0));
+  if (!bytes) PG_RETURN_NULL();
+  PG_RETURN_INT64(*bytes);
+}

@@ -237,6 +237,7 @@ Datum tp_request_maintenance(PG_FUNCTION_ARGS) {
   MaintenanceRequest request = RequestOf(RequestAction::kQueue, kind, PG_GETARG_OID(1));
   request.threshold = NumberOf(fcinfo->args[2]);
   request.bloat_ratio = NumberOf(fcinfo->args[3]);
+  if (PG_NARGS() > 5) request.role = PG_GETARG_OID(5);  // request_maintenance_as()
   if (!PG_ARGISNULL(4)) {
     const char* reason = text_to_cstring(PG_GETARG_TEXT_PP(4));
     const int length = pg_mbcliplen(reason, static_cast<int>(strlen(reason)),

@@ -3,11 +3,6 @@
 
 -- VACUUM and ANALYZE.
 
-CREATE FUNCTION role_may_maintain(role oid, relation oid, kind text) RETURNS boolean
-LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'tp_role_may_maintain';
-COMMENT ON FUNCTION role_may_maintain(oid, oid, text) IS
-  'Whether the server would let a role do this kind of job to a relation.';
-
 CREATE FUNCTION table_bytes(relation oid) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -111,7 +106,7 @@ BEGIN ATOMIC
      SET status = 'running', attempts = j.attempts + 1, started_at = clock_timestamp(), waiting_for = NULL,
          error_message = NULL, sqlstate = NULL
     FROM next n WHERE j.job_id = n.job_id
-  RETURNING j.job_id, j.role;
+  RETURNING j.job_id, acting_role(j.kind, j.relid, j.role);
 END;
 COMMENT ON FUNCTION claim_maintenance_job() IS
   'Takes the next job that is due, never two on one table; no row: there is none. For a worker.';
@@ -139,6 +134,10 @@ BEGIN ATOMIC
     UNION ALL
     SELECT p.* FROM job CROSS JOIN LATERAL plan_statistics_job(job.row, 'ANALYZE'::text) p
      WHERE job.kind = 'analyze'::text AND job.has_role
+    UNION ALL
+    SELECT p.* FROM job CROSS JOIN LATERAL plan_reindex(job.row) p WHERE job.kind = 'reindex'::text AND job.has_role
+    UNION ALL
+    SELECT p.* FROM job CROSS JOIN LATERAL plan_drop_index(job.row) p WHERE job.kind = 'drop_index'::text AND job.has_role
     UNION ALL
     SELECT NULL::text, pg_catalog.format('role %s does not exist any more'::text, job.requested_by), '42704'::text, NULL::text[],
            NULL::boolean, NULL::bigint, NULL::numeric
@@ -223,6 +222,12 @@ BEGIN ATOMIC
                 ELSE describe_vacuum(job.command, finish_maintenance_job.pages, finish_maintenance_job.pages_removed,
                        finish_maintenance_job.rows_removed, finish_maintenance_job.rows_kept, finish_maintenance_job.duration_ms) END AS summary
       FROM job WHERE job.kind IN ('vacuum_analyze'::text, 'analyze'::text)
+    UNION ALL
+    SELECT c.* FROM job CROSS JOIN LATERAL conclude_reindex(job.row, finish_maintenance_job.outcome = 'succeeded'::text) c
+     WHERE job.kind = 'reindex'::text AND finish_maintenance_job.outcome <> 'skipped'::text
+    UNION ALL
+    SELECT c.* FROM job CROSS JOIN LATERAL conclude_drop_index(job.row, finish_maintenance_job.outcome = 'succeeded'::text) c
+     WHERE job.kind = 'drop_index'::text AND finish_maintenance_job.outcome <> 'skipped'::text
   ), ending AS MATERIALIZED (
     SELECT CASE WHEN finish_maintenance_job.outcome = 'failed'::text
                      AND is_worth_retrying(job.kind, job.attempts, finish_maintenance_job.sqlstate)

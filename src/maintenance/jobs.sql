@@ -136,3 +136,8 @@ RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_maintenance_workers';
 COMMENT ON FUNCTION maintenance_workers() IS
   'The workers of this database, their jobs, and what they wait for at the moment.';
+
+CREATE FUNCTION role_may_maintain(role oid, relation oid, kind text) RETURNS boolean
+LANGUAGE c STABLE STRICT AS 'MODULE_PATHNAME', 'tp_role_may_maintain';
+COMMENT ON FUNCTION role_may_maintain(oid, oid, text) IS
+  'Whether the server would let a role do this kind of job to a relation.';

@@ -7,6 +7,7 @@ extern "C" {
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -54,6 +55,15 @@ bool FindOwnExtension(OwnExtension* extension) {
 bool IsOurs(Oid relation) {
   const Oid extension = getExtensionOfObject(RelationRelationId, relation);
   return OidIsValid(extension) && extension == get_extension_oid("train_perf", true);
+}
+
+OwnExtension ExtensionOf(Oid function) {
+  const HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+  if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for function %u", function);
+  const auto* row = reinterpret_cast<FormData_pg_proc*>(GETSTRUCT(tuple));
+  const OwnExtension extension{row->proowner, row->pronamespace};
+  ReleaseSysCache(tuple);
+  return extension;
 }
 
 OwnerTransaction BeginAsOwner(const OwnExtension& extension) {

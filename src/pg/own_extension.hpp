@@ -17,6 +17,9 @@ bool FindOwnExtension(OwnExtension* extension);
 // Whether the relation belongs to it. Partitions that were attached to a relation of ours do not.
 bool IsOurs(Oid relation);
 
+// The extension that a function of ours belongs to, whoever calls it.
+OwnExtension ExtensionOf(Oid function);
+
 // A transaction with a snapshot as the owner of the extension: triggers and defaults that somebody
 // put on our tables must not run with a worker's rights, nor what they deferred to the commit. An
 // error ends it as any transaction.
