@@ -151,7 +151,7 @@ BEGIN ATOMIC
   SELECT p.skip, p.obstacle, p.obstacle_sqlstate, p.commands, p.repeat FROM plan p;
 END;
 COMMENT ON FUNCTION plan_maintenance_job(bigint) IS
-  'What a worker runs for a job, statement by statement (again and again, until the last one finds no more rows, '
+  'What a worker runs for a job, statement by statement (the last one again and again, until it finds no more rows, '
   'if repeat); or that there is nothing to be done (skip); or what is in the way of this attempt.';
 
 CREATE FUNCTION retry_delay(kind text, attempts integer) RETURNS interval

@@ -52,7 +52,7 @@ struct Result {
   const char* sqlstate;
   const char* message;
   const char* waiting_for;
-  int64 rows;  // that the last statement of each round processed
+  int64 rows;  // that a repeated statement processed
 };
 
 // What the statements say.
@@ -240,18 +240,19 @@ bool IsSuperuser(Oid role) {
   return is_superuser;
 }
 
-int64 RunCommands(const Plan& plan) {
-  int64 rows = 0;
+// Counts the rows as they go: those of an attempt that fails stay processed.
+void RunCommands(const Plan& plan, int64* rows) {
   uint64 processed = 0;
-  do {
-    ListCell* cell = nullptr;
-    foreach (cell, plan.commands) {
-      CHECK_FOR_INTERRUPTS();
-      processed = RunStatement(static_cast<const char*>(lfirst(cell)));
-    }
-    rows += plan.repeat ? static_cast<int64>(processed) : 0;
-  } while (plan.repeat && processed > 0);
-  return rows;
+  ListCell* cell = nullptr;
+  foreach (cell, plan.commands) {
+    CHECK_FOR_INTERRUPTS();
+    processed = RunStatement(static_cast<const char*>(lfirst(cell)));
+  }
+  while (plan.repeat && processed > 0) {
+    *rows += static_cast<int64>(processed);
+    CHECK_FOR_INTERRUPTS();
+    processed = RunStatement(static_cast<const char*>(llast(plan.commands)));
+  }
 }
 
 // What code of users has set, up to default_transaction_read_only, goes with their rights.
@@ -328,7 +329,7 @@ Result Perform(const Job& job) {
       // The launcher watches, with a budget for each kind of wait.
       SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
       SetSessionAuthorization(job.role, is_superuser);
-      result.rows = RunCommands(plan);
+      RunCommands(plan, &result.rows);
     }
   }
   PG_CATCH();
