@@ -102,7 +102,16 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'parse_maintenance_window(text)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'refuse_setting(text, text)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'check_maintenance_window(text)'::regprocedure::oid),
-  ('read', 'EXECUTE', 'FUNCTION', 'next_window_start(timestamptz)'::regprocedure::oid)
+  ('read', 'EXECUTE', 'FUNCTION', 'next_window_start(timestamptz)'::regprocedure::oid),
+  ('read', 'SELECT', 'TABLE', 'retention_rules'::regclass::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'require_primary(text)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'retention_column_type(oid, smallint)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'check_retention(oid, text, smallint, interval)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'check_retention_type(oid, smallint, oid)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'retention_target(text, text)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'set_retention(text, text, interval)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'drop_retention(text)'::regprocedure::oid),
+  ('operate', 'INSERT, DELETE', 'TABLE', 'retention_rules'::regclass::oid)
 ) AS rules (level, privileges, kind, object);
 COMMENT ON VIEW access_levels IS
   'What the levels of grant_access give: read, and what operate gives on top of it.';

@@ -139,6 +139,8 @@ BEGIN ATOMIC
     UNION ALL
     SELECT p.* FROM job CROSS JOIN LATERAL plan_drop_index(job.row) p WHERE job.kind = 'drop_index'::text AND job.has_role
     UNION ALL
+    SELECT p.* FROM job CROSS JOIN LATERAL plan_retention(job.row) p WHERE job.kind = 'retention'::text AND job.has_role
+    UNION ALL
     SELECT NULL::text, pg_catalog.format('role %s does not exist any more'::text, job.requested_by), '42704'::text, NULL::text[],
            NULL::boolean, NULL::bigint, NULL::numeric
       FROM job WHERE NOT job.has_role
@@ -228,6 +230,10 @@ BEGIN ATOMIC
     UNION ALL
     SELECT c.* FROM job CROSS JOIN LATERAL conclude_drop_index(job.row, finish_maintenance_job.outcome = 'succeeded'::text) c
      WHERE job.kind = 'drop_index'::text AND finish_maintenance_job.outcome <> 'skipped'::text
+    UNION ALL
+    SELECT c.bytes_after, c.bloat_after, c.summary
+      FROM job CROSS JOIN LATERAL conclude_retention(job.row, finish_maintenance_job.outcome = 'succeeded'::text) c
+     WHERE job.kind = 'retention'::text AND finish_maintenance_job.outcome <> 'skipped'::text
   ), ending AS MATERIALIZED (
     SELECT CASE WHEN finish_maintenance_job.outcome = 'failed'::text
                      AND is_worth_retrying(job.kind, job.attempts, finish_maintenance_job.sqlstate)
