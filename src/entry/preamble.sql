@@ -27,7 +27,7 @@ BEGIN
                        'index_bloat_snapshots_default', 'bloat_snapshot_run', 'alert_rules',
                        'index_usage_snapshots', 'index_usage_snapshots_default', 'index_usage_capture', 'index_definitions',
                        'index_findings', 'index_rebuilds', 'maintenance_jobs', 'maintenance_jobs_job_id_seq', 'maintenance_status',
-                       'retention_rules');
+                       'retention_rules', 'maintenance_runs', 'cron_registrations', 'maintenance_schedule');
   IF clashes IS NOT NULL THEN
     RAISE EXCEPTION USING
       ERRCODE = '42P07',

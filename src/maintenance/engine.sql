@@ -352,6 +352,7 @@ CREATE FUNCTION tend_maintenance() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT recover_maintenance_jobs();
+  SELECT run_due_schedule();
   SELECT note_maintenance_due(next_maintenance_due())::integer;
 END;
 COMMENT ON FUNCTION tend_maintenance() IS

@@ -71,7 +71,17 @@ CREATE TEMP VIEW reading AS
          ('quoted_columns(oid,smallint[])', 'EXECUTE'), ('kept_indexes()', 'EXECUTE'),
          ('redundant_indexes()', 'EXECUTE'), ('foreign_key_indexes()', 'EXECUTE'),
          ('unindexed_foreign_keys()', 'EXECUTE'), ('invalid_indexes()', 'EXECUTE'),
-         ('is_leftover(oid)', 'EXECUTE'), ('unused_index_candidates()', 'EXECUTE');
+         ('is_leftover(oid)', 'EXECUTE'), ('unused_index_candidates()', 'EXECUTE'),
+         ('next_window_start(timestamp with time zone)', 'EXECUTE'), ('retention_rules', 'SELECT'),
+         ('maintenance_runs', 'SELECT'), ('cron_registrations', 'SELECT'), ('maintenance_schedule', 'SELECT'),
+         ('maintenance_tables()', 'EXECUTE'), ('parse_schedule(text,text)', 'EXECUTE'),
+         ('check_schedule(text,text)', 'EXECUTE'),
+         ('schedule_instants(text,text,text,timestamp with time zone)', 'EXECUTE'), ('schedule_zone()', 'EXECUTE'),
+         ('schedule_due(text,text,timestamp with time zone)', 'EXECUTE'),
+         ('schedule_next(text,text,timestamp with time zone)', 'EXECUTE'), ('schedule_settings()', 'EXECUTE'),
+         ('schedule_timezone()', 'EXECUTE'), ('parse_maintenance_window(text)', 'EXECUTE'),
+         ('refuse_setting(text,text)', 'EXECUTE'), ('check_maintenance_window(text)', 'EXECUTE'),
+         ('next_window_start(timestamp with time zone)', 'EXECUTE');
 CREATE TEMP VIEW operating AS
   TABLE reading
   UNION
@@ -86,7 +96,25 @@ CREATE TEMP VIEW operating AS
          ('check_table_bloat_alerts()', 'EXECUTE'), ('check_index_bloat_alerts()', 'EXECUTE'),
          ('check_bloat_alerts(text)', 'EXECUTE'),
          ('resolve_alerts_except(text,text,text[],text)', 'EXECUTE'),
-         ('alert_rules', 'INSERT'), ('alert_rules', 'UPDATE'), ('alert_rules', 'DELETE');
+         ('alert_rules', 'INSERT'), ('alert_rules', 'UPDATE'), ('alert_rules', 'DELETE'),
+         ('require_primary(text)', 'EXECUTE'), ('require_preload(text)', 'EXECUTE'),
+         ('running_weekly_maintenance()', 'EXECUTE'), ('weekly_obstacle(bigint[],regprocedure)', 'EXECUTE'),
+         ('request_vacuum(regprocedure,oid)', 'EXECUTE'), ('vacuum_covered_tables()', 'EXECUTE'),
+         ('capture_for_weekly()', 'EXECUTE'), ('check_for_weekly()', 'EXECUTE'),
+         ('perform_weekly_maintenance(regprocedure,regprocedure,regprocedure)', 'EXECUTE'),
+         ('weekly_maintenance()', 'EXECUTE'), ('retention_column_type(oid,smallint)', 'EXECUTE'),
+         ('check_retention(oid,text,smallint,interval)', 'EXECUTE'),
+         ('check_retention_type(oid,smallint,oid)', 'EXECUTE'), ('retention_target(text,text)', 'EXECUTE'),
+         ('set_retention(text,text,interval)', 'EXECUTE'), ('drop_retention(text)', 'EXECUTE'),
+         ('cron_member(oid,text,integer)', 'EXECUTE'), ('cron_database()', 'EXECUTE'), ('cron_timezone()', 'EXECUTE'),
+         ('cron_schedules_here()', 'EXECUTE'), ('require_cron(oid,boolean)', 'EXECUTE'),
+         ('cron_command(text,regprocedure,regprocedure)', 'EXECUTE'), ('cron_plan()', 'EXECUTE'),
+         ('check_cron_plan()', 'EXECUTE'), ('note_cron_timezone(text,text)', 'EXECUTE'),
+         ('own_cron_job(oid,text,text)', 'EXECUTE'), ('other_cron_role(oid,regclass,text,text,text)', 'EXECUTE'),
+         ('unschedule_cron_job(oid,regclass,text,bigint)', 'EXECUTE'), ('note_cron_job(text,text)', 'EXECUTE'),
+         ('schedule_cron_job(oid,regclass,text,text,text,text)', 'EXECUTE'), ('schedule_maintenance()', 'EXECUTE'),
+         ('unschedule_maintenance()', 'EXECUTE'), ('retention_rules', 'INSERT'), ('retention_rules', 'DELETE'),
+         ('cron_registrations', 'INSERT'), ('cron_registrations', 'DELETE');
 
 -- The two levels.
 

@@ -62,7 +62,17 @@ my @writing = qw(query_stats_reset log_query_performance raise_slow_query_alert 
 	continue_bloat_snapshot note_bloat_run write_index_usage follow_indexes roll_up_index_usage merge_index_usage
 	maintain_bloat_partitions maintain_index_usage_partitions check_table_bloat_alerts check_index_bloat_alerts
 	check_bloat_alerts check_unused_index_alerts check_invalid_index_alerts check_due_snapshot_alerts resolve_alerts_except
-	estimate_with_indexes);
+	estimate_with_indexes
+	can_skip_locked capture_for_weekly check_cron_plan check_for_weekly check_retention check_retention_type
+	compare_with_cron conclude_retention cron_command cron_database cron_member cron_plan cron_schedules_here
+	cron_timezone delete_batch_command drop_retention due_maintenance guard_retention_end guard_retention_rule
+	has_dependents look_at_cron note_cron_job note_cron_timezone note_schedule_settings other_cron_role
+	outdated_partitions own_cron_job perform_weekly_maintenance plan_retention prune_maintenance_jobs
+	queue_monthly_maintenance queue_retention queue_weekly_maintenance refresh_retention_rules request_vacuum
+	require_cron require_preload retention_column_type retention_cutoff retention_obstacle retention_target
+	run_daily_maintenance run_due_schedule running_weekly_maintenance schedule_cron_job schedule_maintenance
+	set_retention try_maintenance unschedule_cron_job unschedule_maintenance vacuum_covered_tables warn_maintenance
+	warn_retention_ended weekly_maintenance weekly_obstacle);
 my %allowed = (
 	(map { ("function $_: EXECUTE to PUBLIC" => 1) } @public_functions),
 	(map { ("relation $_: SELECT to PUBLIC" => 1) } @public_views),
