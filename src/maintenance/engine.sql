@@ -30,7 +30,7 @@ BEGIN ATOMIC
   SELECT CASE WHEN t.target IS NULL THEN 'The table is gone.'::text END,
          CASE WHEN NOT t.may THEN pg_catalog.format('%s may not maintain %s any more'::text, (job).requested_by, t.target) END,
          CASE WHEN NOT t.may THEN '42501'::text END,
-         ARRAY[plan_statistics_job.statement || ' '::text || t.target],
+         CASE WHEN t.target IS NOT NULL AND t.may THEN ARRAY[plan_statistics_job.statement || ' '::text || t.target] END,
          false, table_bytes((job).relid), NULL::numeric
     FROM (SELECT maintenance_target((job).relid) AS target,
                  coalesce(role_may_maintain((job).role, (job).relid, (job).kind), false) AS may) AS t;
