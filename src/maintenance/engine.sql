@@ -43,20 +43,23 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT h.holder
     FROM (SELECT greatest(age(a.backend_xid), age(a.backend_xmin)) AS age,
+                 -- Other snapshots are as old as the oldest transaction at the time they were taken.
+                 coalesce(age(a.backend_xid) < age(a.backend_xmin), a.backend_xid IS NULL) AS is_derived, a.xact_start AS since,
                  pg_catalog.format('pid %s (%s, transaction since %s)'::text, a.pid, coalesce(a.state, a.backend_type), a.xact_start) AS holder
             FROM pg_catalog.pg_stat_activity a
            WHERE a.pid <> pg_backend_pid() AND a.backend_type <> 'autovacuum worker'::text
              AND (a.datid IS NULL OR a.datid = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()))
              AND (a.backend_xid IS NOT NULL OR a.backend_xmin IS NOT NULL)
           UNION ALL
-          SELECT age(p.transaction),
+          SELECT age(p.transaction), false, p.prepared,
                  pg_catalog.format('prepared transaction %L since %s'::text, p.gid, p.prepared)
             FROM pg_catalog.pg_prepared_xacts p WHERE p.database = current_database()
           UNION ALL
-          SELECT greatest(age(s.xmin), age(s.catalog_xmin)), pg_catalog.format('replication slot %I'::text, s.slot_name)
+          SELECT greatest(age(s.xmin), age(s.catalog_xmin)), true, NULL::timestamptz,
+                 pg_catalog.format('replication slot %I'::text, s.slot_name)
             FROM pg_catalog.pg_replication_slots s
            WHERE s.xmin IS NOT NULL OR s.catalog_xmin IS NOT NULL) AS h
-   ORDER BY h.age DESC
+   ORDER BY h.age DESC, h.is_derived, h.since
    LIMIT 1;
 END;
 COMMENT ON FUNCTION vacuum_horizon() IS

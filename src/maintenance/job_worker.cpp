@@ -26,6 +26,8 @@ namespace {
 
 constexpr int64 kFailurePauseUs = 10 * USECS_PER_SEC;
 constexpr int kFinishAttempts = 20;
+constexpr int kMostMessage = 1000;   // bytes kept of what a statement says
+constexpr int kMostWarnings = 2000;  // and of all its warnings, but for the last one
 
 int place = -1;
 OwnExtension extension;
@@ -63,6 +65,11 @@ StringInfoData warnings;
 
 char* Keep(const char* text) {
   return text == nullptr ? nullptr : MemoryContextStrdup(job_context, text);
+}
+
+// Code of users may say anything at any length.
+int ClippedLength(const char* message) {
+  return pg_mbcliplen(message, static_cast<int>(strlen(message)), kMostMessage);
 }
 
 char* Column(int number) {
@@ -184,8 +191,10 @@ void WriteEnd(const Job& job, const Result& result, int64 duration_ms) {
 void OnLog(ErrorData* message) {
   if (in_command != 0 && message->elevel < ERROR && message->message != nullptr) {
     AddVacuumMessage(message->message, &report);
-    if (message->elevel == WARNING && warnings.len < 2000)
-      appendStringInfo(&warnings, "%s%s", warnings.len > 0 ? "; " : "", message->message);
+    if (message->elevel == WARNING && warnings.len < kMostWarnings) {
+      if (warnings.len > 0) appendStringInfoString(&warnings, "; ");
+      appendBinaryStringInfo(&warnings, message->message, ClippedLength(message->message));
+    }
     if (message->elevel < WARNING) message->output_to_server = false;
   }
   if (previous_log != nullptr) previous_log(message);
@@ -261,8 +270,7 @@ void BecomeSuperuser() {
   ResetAllOptions();
 }
 
-// --- The job
-// --------------------------------------------------------------------------------------
+// --- The job -----------------------------------------------------------------------------------
 
 void NoteError(Result* result) {
   const MemoryContext outer = MemoryContextSwitchTo(job_context);
@@ -271,6 +279,7 @@ void NoteError(Result* result) {
   result->outcome = "failed";
   result->sqlstate = Keep(unpack_sql_state(error->sqlerrcode));
   result->message = error->message;
+  if (error->message != nullptr) error->message[ClippedLength(error->message)] = '\0';
   if (error->sqlerrcode == ERRCODE_QUERY_CANCELED) result->outcome = "cancelled";
 }
 
@@ -350,6 +359,7 @@ Result Perform(const Job& job) {
   in_command = 0;
   QueryCancelPending = false;
   BecomeSuperuser();
+  ResetAllOptions();  // to what PinSettings() has set, whatever code of users made of them
   if (result.sqlstate != nullptr && strcmp(result.sqlstate, "57014") == 0)
     ExplainCancel(reason, waiting_for, &result);
   return result;
@@ -387,8 +397,7 @@ void Finish(const Job& job, const Result& result, TimestampTz started) {
   }
 }
 
-// --- The worker
-// -----------------------------------------------------------------------------------
+// --- The worker --------------------------------------------------------------------------------
 
 void OnCancel(SIGNAL_ARGS) {
   if (in_command != 0 || get_timeout_indicator(LOCK_TIMEOUT, false))
