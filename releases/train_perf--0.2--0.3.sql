@@ -5,7 +5,7 @@
 -- A server that was not restarted since the library was replaced still runs the old one.
 DO $$
 BEGIN
-  IF library_version() OPERATOR(pg_catalog.<>) '0.3'::pg_catalog.text THEN
+  IF pg_catalog.string_to_array(library_version(), '.')::integer[] OPERATOR(pg_catalog.<) '{0,3}'::integer[] THEN
     RAISE EXCEPTION USING
       ERRCODE = '55000',
       MESSAGE = 'the server still runs an older library of train_perf',
