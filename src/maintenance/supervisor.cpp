@@ -17,15 +17,6 @@ constexpr uint32 kClassMask = 0xFF000000;
 JobWorker workers[Board::kMostWorkers];
 int count = 0;
 
-// Looks without locks: whoever is missed is seen the next time.
-bool AnybodyWaits() noexcept {
-  for (uint32 i = 0; i < ProcGlobal->allProcCount; ++i) {
-    const PGPROC& process = ProcGlobal->allProcs[i];
-    if ((process.wait_event_info & kClassMask) == PG_WAIT_LOCK) return true;
-  }
-  return false;
-}
-
 bool IsSame(const LOCKTAG& a, const LOCKTAG& b) noexcept {
   return memcmp(&a, &b, sizeof(LOCKTAG)) == 0;
 }
@@ -44,9 +35,26 @@ bool IsOurs(int pid) noexcept {
   return false;
 }
 
-bool HasWaited(const LockInstanceData& lock, int ms) {
-  return lock.waitStart != 0 &&
-         TimestampDifferenceExceeds(lock.waitStart, GetCurrentTimestamp(), ms);
+bool HasWaited(TimestampTz since, int ms) {
+  return since != 0 && TimestampDifferenceExceeds(since, GetCurrentTimestamp(), ms);
+}
+
+bool HasWaited(const LockInstanceData& lock, int ms) { return HasWaited(lock.waitStart, ms); }
+
+// One of our workers for a lock, or others for so long that it may be a job that they wait for; not
+// for advisory locks, which may be waited for all day. Looks without locks: whoever is missed is
+// seen the next time.
+bool AnybodyWaits() {
+  for (uint32 i = 0; i < ProcGlobal->allProcCount; ++i) {
+    PGPROC& process = ProcGlobal->allProcs[i];
+    const uint32 wait = process.wait_event_info;
+    if ((wait & kClassMask) != PG_WAIT_LOCK) continue;
+    if (IsOurs(process.pid)) return true;
+    const auto since = static_cast<TimestampTz>(pg_atomic_read_u64(&process.waitStart));
+    const bool is_advisory = (wait & ~kClassMask) == LOCKTAG_ADVISORY;
+    if (!is_advisory && HasWaited(since, kPatienceMs)) return true;
+  }
+  return false;
 }
 
 // Who holds what it waits for, or waits before it.
