@@ -230,6 +230,11 @@ void Board::NoteWaiting(uint64 number, const char* waiting_for) noexcept {
   strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
 }
 
+void Board::NotePinWait(uint64 number, TimestampTz since) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  if (JobWorker* worker = FindWorker(number)) worker->pin_wait = since;
+}
+
 void Board::Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);

@@ -40,6 +40,7 @@ struct JobWorker {
   CancelReason cancel;
   int lock_timeout_ms;
   int drain_timeout_ms;
+  TimestampTz pin_wait;   // since when it waits for a page that others have pinned; 0: it does not
   char waiting_for[160];  // now, or when it was cancelled; empty: nothing
 };
 
@@ -87,6 +88,7 @@ class Board {
   // Room for kMostWorkers; returns how many there are, of one database or of all.
   int Workers(Oid database, JobWorker* workers) noexcept;
   void NoteWaiting(uint64 number, const char* waiting_for) noexcept;
+  void NotePinWait(uint64 number, TimestampTz since) noexcept;
   // Ends the command of a worker; the reason stays until the worker takes it.
   void Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept;
 

@@ -131,6 +131,29 @@ void CheckLocks() {
   MemoryContextReset(context);
 }
 
+// With the workers that help it.
+bool WaitsForPin(int pid) noexcept {
+  for (uint32 i = 0; i < ProcGlobal->allProcCount; ++i) {
+    const PGPROC& process = ProcGlobal->allProcs[i];
+    if ((process.wait_event_info & kClassMask) != kWaitBufferPin) continue;
+    const PGPROC* leader = process.lockGroupLeader;
+    if (process.pid == pid || (leader != nullptr && leader->pid == pid)) return true;
+  }
+  return false;
+}
+
+// An open cursor may pin a page for as long as its transaction lasts: that of the caller, who waits
+// for the job, too.
+void CheckPinWait(const JobWorker& worker) {
+  if (!WaitsForPin(worker.pid)) {
+    if (worker.pin_wait != 0) board->NotePinWait(worker.number, 0);
+  } else if (worker.pin_wait == 0) {
+    board->NotePinWait(worker.number, GetCurrentTimestamp());
+  } else if (HasWaited(worker.pin_wait, worker.lock_timeout_ms)) {
+    board->Cancel(worker.number, CancelReason::kLockTimeout, "a page that a cursor has pinned");
+  }
+}
+
 }  // namespace
 
 bool SuperviseJobs() {
@@ -141,6 +164,7 @@ bool SuperviseJobs() {
     // The signal may have come between two statements.
     if (workers[i].in_command && workers[i].cancel != CancelReason::kNone)
       board->Cancel(workers[i].number, workers[i].cancel, "");
+    if (workers[i].in_command) CheckPinWait(workers[i]);
   }
   if (!at_work) return false;
   if (AnybodyWaits()) {

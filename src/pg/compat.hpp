@@ -8,6 +8,7 @@ extern "C" {
 #include "tcop/dest.h"
 #include "utils/guc_tables.h"
 #include "utils/pgstat_internal.h"
+#include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
 #else
@@ -50,6 +51,13 @@ extern "C" {
 #endif
 
 namespace train_perf {
+
+// The class of waits for the last pin on a page.
+#if PG_VERSION_NUM >= 170000
+inline constexpr uint32 kWaitBufferPin = PG_WAIT_BUFFERPIN;
+#else
+inline constexpr uint32 kWaitBufferPin = PG_WAIT_BUFFER_PIN;
+#endif
 
 // Runs a portal as a top-level statement, to its end and once. PortalRun lost an argument in 18.
 inline void RunPortal(Portal portal, QueryCompletion* completion) {
