@@ -187,7 +187,8 @@ void WriteEnd(const Job& job, const Result& result, int64 duration_ms) {
 // --- The statements, as the role that asked
 // -------------------------------------------------------
 
-// The server's messages are kept from its log: they are ours to tell.
+// What the server tells a client is kept from its log: it is ours to tell. LOG is not: it has what
+// the settings of the server ask for, or an extension that audits.
 void OnLog(ErrorData* message) {
   if (in_command != 0 && message->elevel < ERROR && message->message != nullptr) {
     AddVacuumMessage(message->message, &report);
@@ -195,7 +196,7 @@ void OnLog(ErrorData* message) {
       if (warnings.len > 0) appendStringInfoString(&warnings, "; ");
       appendBinaryStringInfo(&warnings, message->message, ClippedLength(message->message));
     }
-    if (message->elevel < WARNING) message->output_to_server = false;
+    if (message->elevel == INFO || message->elevel == NOTICE) message->output_to_server = false;
   }
   if (previous_log != nullptr) previous_log(message);
 }
