@@ -408,8 +408,7 @@ Datum tp_cancel_maintenance_worker(PG_FUNCTION_ARGS) {
   const int count = board->Workers(MyDatabaseId, workers);
   for (int i = 0; i < count; ++i) {
     if (workers[i].job_id != PG_GETARG_INT64(0)) continue;
-    board->Cancel(workers[i].number, CancelReason::kUser, "");
-    PG_RETURN_BOOL(true);
+    PG_RETURN_BOOL(board->Cancel(workers[i].number, CancelReason::kUser, ""));
   }
   PG_RETURN_BOOL(false);
 }

@@ -235,15 +235,17 @@ void Board::NotePinWait(uint64 number, TimestampTz since) noexcept {
   if (JobWorker* worker = FindWorker(number)) worker->pin_wait = since;
 }
 
-void Board::Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept {
+bool Board::Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);
-  if (worker == nullptr) return;
-  if (worker->cancel == CancelReason::kNone) {
+  if (worker == nullptr || worker->has_ended) return false;
+  // Somebody's wish also ends the retries.
+  if (worker->cancel == CancelReason::kNone || reason == CancelReason::kUser) {
     worker->cancel = reason;
     strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
   }
   if (worker->in_command) kill(worker->pid, SIGINT);
+  return true;
 }
 
 // --- Worker -------------------------------------------------------------------------------------
@@ -315,6 +317,7 @@ CancelReason Board::EndCommand(int place, char (*waiting_for)[160]) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker& worker = workers_[place];
   worker.in_command = false;
+  worker.has_ended = true;
   strlcpy(*waiting_for, worker.waiting_for, sizeof(*waiting_for));
   return worker.cancel;
 }

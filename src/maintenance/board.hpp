@@ -37,6 +37,7 @@ struct JobWorker {
   int pid;        // 0: not there yet
   int64 job_id;   // 0: none yet
   bool in_command;
+  bool has_ended;  // the command
   CancelReason cancel;
   int lock_timeout_ms;
   int drain_timeout_ms;
@@ -90,7 +91,8 @@ class Board {
   void NoteWaiting(uint64 number, const char* waiting_for) noexcept;
   void NotePinWait(uint64 number, TimestampTz since) noexcept;
   // Ends the command of a worker; the reason stays until the worker takes it.
-  void Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept;
+  // False if that has ended.
+  bool Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept;
 
   // --- Worker ---
   // InvalidOid if nobody waits for it.
