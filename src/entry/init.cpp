@@ -107,4 +107,6 @@ void tp_launcher_main(Datum) { RunLauncher(); }
 
 void tp_collector_main(Datum arg) { RunCollector(DatumGetObjectId(arg)); }
 
-void tp_job_worker_main(Datum arg) { RunJobWorker(DatumGetInt32(arg)); }
+void tp_job_worker_main(Datum arg) {
+  RunJobWorker(DatumGetInt32(arg), [](Oid database) { return !roster->IsHeld(database); });
+}

@@ -467,11 +467,13 @@ bool ClaimOrNote(Oid database, Job* job) {
 
 }  // namespace
 
-void RunJobWorker(int at_place) {
+void RunJobWorker(int at_place, bool (*may_work_in)(Oid database)) {
   place = at_place;
   const Oid database = board->Enter(place);
   if (!OidIsValid(database)) proc_exit(0);
   before_shmem_exit(OnWorkerExit, 0);
+  // DROP DATABASE ends the workers that it sees; the others see it.
+  if (!may_work_in(database)) proc_exit(0);
   pqsignal(SIGTERM, die);
   pqsignal(SIGINT, OnCancel);
   BackgroundWorkerUnblockSignals();

@@ -3,8 +3,11 @@
 // role that asked, which nothing that they run can change.
 #pragma once
 
+#include "pg/prelude.hpp"
+
 namespace train_perf {
 
-void RunJobWorker(int place);  // the worker's main; the place is on the board
+// The worker's main; the place is on the board.
+void RunJobWorker(int place, bool (*may_work_in)(Oid database));
 
 }  // namespace train_perf
