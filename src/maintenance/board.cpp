@@ -223,6 +223,13 @@ int Board::Workers(Oid database, JobWorker* workers) noexcept {
   return count;
 }
 
+bool Board::IsWorker(int pid) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  for (const JobWorker& worker : workers_)
+    if (worker.pid == pid) return true;
+  return false;
+}
+
 void Board::NoteWaiting(uint64 number, const char* waiting_for) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);

@@ -88,6 +88,7 @@ class Board {
   JobWorker WorkerAt(int place) noexcept;
   // Room for kMostWorkers; returns how many there are, of one database or of all.
   int Workers(Oid database, JobWorker* workers) noexcept;
+  bool IsWorker(int pid) noexcept;
   void NoteWaiting(uint64 number, const char* waiting_for) noexcept;
   void NotePinWait(uint64 number, TimestampTz since) noexcept;
   // Ends the command of a worker; the reason stays until the worker takes it.

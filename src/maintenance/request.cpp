@@ -180,6 +180,7 @@ void CheckTarget(Oid relation, const char* kind) {
 }
 
 int64 WaitBudgetMs() noexcept {
+  if (Preloaded() && board->IsWorker(MyProcPid)) return 0;
   int64 budget = settings::maintenance_wait_ms;
   if (!get_timeout_active(STATEMENT_TIMEOUT)) return budget;
   const int64 left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),

@@ -21,7 +21,8 @@ void PostAnalyze(Oid relation, int64 rows) noexcept;
 void CheckTarget(Oid relation, const char* kind);
 
 // How long the caller of a function may wait for a job to end: train_perf.maintenance_wait, but at
-// most until 5 s (or half of what is left) before statement_timeout. -1: without limit.
+// most until 5 s (or half of what is left) before statement_timeout. -1: without limit. 0 in a job
+// that asks for another, which may need the place of this one.
 int64 WaitBudgetMs() noexcept;
 
 // In the collector, around each call of a function that takes requests or sets when jobs are due.
