@@ -314,10 +314,15 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
   const TimestampTz deadline = DatumGetTimestampTz(DirectFunctionCall2(
       timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(1)));
   const Home home = HomeOf(fcinfo);
+  const MemoryContext step =
+      AllocSetContextCreate(CurrentMemoryContext, "train_perf wait", ALLOCSET_DEFAULT_SIZES);
   long step_ms = kFirstStepMs;
   for (;;) {
     int count = 0;
+    MemoryContextReset(step);
+    const MemoryContext outer = MemoryContextSwitchTo(step);
     const State* states = ReadStates(home, ArrayOf(job_id), &count);
+    MemoryContextSwitchTo(outer);
     if (count == 0) {
       ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),
                       errmsg("there is no maintenance job " INT64_FORMAT, job_id)));
