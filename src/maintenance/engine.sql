@@ -356,6 +356,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT recover_maintenance_jobs();
   SELECT run_due_schedule();
+  SELECT queue_leftover_drops();
   SELECT note_maintenance_due(next_maintenance_due())::integer;
 END;
 COMMENT ON FUNCTION tend_maintenance() IS

@@ -526,13 +526,13 @@ BEGIN ATOMIC
                 WHEN e.skipped = 'damaged'::text THEN e.name || ' is damaged: see the server''s log'::text
                 WHEN e.skipped = 'gone'::text OR e.actual_size_bytes IS NULL THEN e.name || ' is gone'::text
                 WHEN e.skipped IS NOT NULL THEN NULL
-                WHEN e.ratio <= coalesce(e.threshold, -1::numeric) THEN
+                WHEN e.ratio <= e.threshold THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is now %s, not above %s'::text, e.name,
                                     percent_text(e.ratio), percent_text(e.threshold))
                 WHEN e.scheduled AND e.ratio < e.settled + 20::numeric THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is %s, and it settled at %s after its last rebuild'::text,
                                     e.name, percent_text(e.ratio), percent_text(e.settled))
-                WHEN is_rebuild_in_vain(e.indexrelid, e.actual_size_bytes, e.ratio) THEN
+                WHEN e.threshold IS NOT NULL AND is_rebuild_in_vain(e.indexrelid, e.actual_size_bytes, e.ratio) THEN
                   pg_catalog.format('%s is not rebuilt: its last rebuild won nothing, and it has not grown since'::text, e.name)
            END AS unneeded
       FROM estimated e
@@ -565,7 +565,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION plan_reindex(maintenance_jobs) IS
   'How a worker rebuilds an index: what earlier attempts left is dropped first; nothing is built if a fresh '
-  'estimate is not above the job''s threshold any more, or there is no room for it.';
+  'estimate is not above the job''s threshold any more (NULL: it is built in any case), or there is no room for it.';
 
 CREATE FUNCTION rebuilt_index(job maintenance_jobs) RETURNS oid
 LANGUAGE sql STABLE
@@ -661,8 +661,10 @@ BEGIN ATOMIC
     FROM (SELECT rebuilt_index(conclude_reindex.job) AS index) m
    WHERE m.index IS NOT NULL;
   SELECT check_invalid_index_alerts()
-    FROM (SELECT queue_leftover_drops_of(index_of_job(conclude_reindex.job), (conclude_reindex.job).role, NULL::oid) AS drops) q
-   WHERE NOT conclude_reindex.succeeded AND q.drops > 0::bigint;
+    FROM (SELECT CASE WHEN NOT conclude_reindex.succeeded
+                      THEN queue_leftover_drops_of(index_of_job(conclude_reindex.job), (conclude_reindex.job).role, NULL::oid) END
+            AS drops) q
+   WHERE q.drops > 0::bigint OR starts_with((conclude_reindex.job).command, 'DROP INDEX '::text);
   SELECT r.bytes_after, r.bloat_after,
          CASE WHEN r.indexrelid IS NOT NULL THEN
                 pg_catalog.format('rebuilt %s: %s -> %s, ratio %s -> %s, %s'::text, maintenance_target(r.indexrelid),

@@ -302,6 +302,7 @@ INSERT INTO index_rebuilds (indexrelid, rebuilt_at, bytes_before, bytes_after, b
 SELECT 'big_pkey'::regclass, now(), pg_relation_size('big_pkey') + 8192, pg_relation_size('big_pkey'), bloat_ratio, bloat_ratio FROM estimate_index_bloat('big_pkey');
 SELECT is(pg_temp.verdict('big_pkey'), 'in vain', 'a rebuild that won nothing is not repeated');
 SELECT matches(pg_temp.plan(pg_temp.job('big_pkey')), '^skip: .*won nothing', 'nor was it asked for earlier');
+SELECT is(pg_temp.plan(pg_temp.job('big_pkey', NULL)), 'REINDEX INDEX CONCURRENTLY "re''index $x".big_pkey', 'which does not matter without a threshold');
 SELECT matches(reindex_if_bloated('big', 900000), 'big_pkey: ratio [0-9]+ %, not above', 'which is said only of an index above the threshold');
 UPDATE index_rebuilds SET bytes_before = bytes_after * 3 WHERE indexrelid = 'big_pkey'::regclass;
 SELECT is(pg_temp.verdict('big_pkey'), 'rebuild', 'one that won something is');

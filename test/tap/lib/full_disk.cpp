@@ -1,11 +1,13 @@
-// A disk that is full, for faults_disk.pl: loaded before the server by the dynamic linker
-// (LD_PRELOAD).
+// A disk that is full, for faults_disk.pl and maintenance_reindex_faults.pl: loaded before the
+// server by the dynamic linker (LD_PRELOAD).
 //
 // While the file $FULL_DISK/full exists, nothing in that directory grows: what would make a file
-// longer fails with ENOSPC, as it does on a real disk; what is there can be overwritten.
+// longer fails with ENOSPC, as it does on a real disk; what is there can be overwritten. And
+// statvfs() says that nothing is free there.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -14,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 
 extern "C" {
 __attribute__((visibility("default"))) ssize_t pwrite(int fd, const void* data, size_t size,
@@ -26,6 +29,7 @@ __attribute__((visibility("default"))) ssize_t pwritev64(int fd, const iovec* pa
                                                          off_t at);
 __attribute__((visibility("default"))) int posix_fallocate(int fd, off_t at, off_t size);
 __attribute__((visibility("default"))) int posix_fallocate64(int fd, off_t at, off_t size);
+__attribute__((visibility("default"))) int statvfs(const char* path, struct statvfs* found);
 }
 
 namespace {
@@ -82,3 +86,13 @@ int posix_fallocate(int fd, off_t at, off_t size) {
 }
 
 int posix_fallocate64(int fd, off_t at, off_t size) { return posix_fallocate(fd, at, size); }
+
+int statvfs(const char* path, struct statvfs* found) {
+  static const auto next = Next<int(const char*, struct statvfs*)>("statvfs");
+  const int result = next(path, found);
+  const int directory = open(path, O_RDONLY | O_DIRECTORY);
+  if (directory < 0) return result;
+  if (IsFull(directory, std::numeric_limits<off_t>::max())) found->f_bavail = 0;
+  close(directory);
+  return result;
+}
