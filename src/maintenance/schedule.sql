@@ -747,11 +747,12 @@ BEGIN ATOMIC
   -- What a setting means counts from when it is first seen. So does the clock, if it was set back far.
   WITH noted AS (
     INSERT INTO maintenance_runs AS r (name, setting, timezone, settled_until, error)
-    SELECT s.name, s.setting, s.timezone, clock_timestamp(), s.problem FROM schedule_settings() s
+    SELECT s.name, s.setting, s.timezone, clock_timestamp(), s.problem
+      FROM schedule_settings() s LEFT JOIN maintenance_runs k ON k.name = s.name
+     WHERE k.name IS NULL OR (k.setting, k.timezone) IS DISTINCT FROM (s.setting, s.timezone)
+        OR k.settled_until > clock_timestamp() + interval '6 hours'
     ON CONFLICT (name) DO UPDATE
        SET setting = excluded.setting, timezone = excluded.timezone, settled_until = excluded.settled_until, error = excluded.error
-     WHERE (r.setting, r.timezone) IS DISTINCT FROM (excluded.setting, excluded.timezone)
-        OR r.settled_until > excluded.settled_until + interval '6 hours'
     RETURNING r.error
   )
   SELECT pg_catalog.count(CASE WHEN n.error IS NOT NULL THEN warn_maintenance(n.error) END)::integer FROM noted n;

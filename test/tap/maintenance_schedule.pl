@@ -89,6 +89,8 @@ $node->safe_psql('postgres', q{
 subtest 'the workers keep the schedule' => sub {
 	after_looks('the first look', q{(SELECT count(*) = 3 FROM maintenance_runs)});
 	is(value(q{SELECT count(*) FROM maintenance_jobs WHERE reason = 'weekly maintenance'}), '0', 'nothing at first');
+	is(value('BEGIN; SELECT run_due_schedule(); SELECT pg_current_xact_id_if_assigned() IS NULL; COMMIT'), "0\nt",
+		'a look that finds nothing writes nothing');
 	make_due('weekly', '30 minutes');
 	after_looks('weekly maintenance', q{EXISTS (SELECT FROM maintenance_runs WHERE name = 'weekly' AND last_run_at IS NOT NULL)});
 	all_ended();
