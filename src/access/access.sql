@@ -115,6 +115,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'schedule_due(text, text, timestamptz)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'schedule_next(text, text, timestamptz)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'schedule_settings()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'window_setting()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'require_primary(text)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'require_preload(text)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'running_weekly_maintenance()'::regprocedure::oid),

@@ -155,10 +155,20 @@ END;
 COMMENT ON FUNCTION schedule_settings() IS
   'train_perf.maintenance_daily, _weekly and _monthly, and what is wrong with one, which is never due then.';
 
+CREATE FUNCTION window_setting(OUT name text, OUT setting text, OUT timezone text, OUT problem text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT 'window'::text, w.setting, z.name,
+         (SELECT coalesce(p.problem, z.problem) FROM parse_maintenance_window(w.setting) p ORDER BY p.problem LIMIT 1)
+    FROM (SELECT coalesce(current_setting('train_perf.maintenance_window'::text, true), ''::text) AS setting) w
+   CROSS JOIN schedule_timezone() z;
+END;
+COMMENT ON FUNCTION window_setting() IS 'The same for train_perf.maintenance_window, which is never open then.';
+
 -- The state. Not dumped: what runs elsewhere begins there.
 
 CREATE TABLE maintenance_runs (
-  name text PRIMARY KEY CHECK (name IN ('daily', 'weekly', 'monthly')),
+  name text PRIMARY KEY CHECK (name IN ('daily', 'weekly', 'monthly', 'window')),
   setting text NOT NULL,
   timezone text,
   settled_until timestamptz NOT NULL,
@@ -193,12 +203,9 @@ SELECT s.name, s.setting, s.timezone,
  CROSS JOIN LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM cron_registrations g WHERE g.name = s.name)
                                  THEN 'pg_cron'::text ELSE 'workers'::text END AS keeper) k
 UNION ALL
-SELECT 'window'::text, w.setting, z.name,
-       CASE WHEN p.problem IS NULL THEN next_window_start(clock_timestamp()) END, NULL::timestamptz, 'workers'::text, p.problem
-  FROM (SELECT coalesce(current_setting('train_perf.maintenance_window'::text, true), ''::text) AS setting) w
- CROSS JOIN schedule_timezone() z
- CROSS JOIN LATERAL (SELECT (SELECT coalesce(e.problem, z.problem) FROM parse_maintenance_window(w.setting) e
-                               ORDER BY e.problem LIMIT 1) AS problem) p;
+SELECT w.name, w.setting, w.timezone, CASE WHEN w.problem IS NULL THEN next_window_start(clock_timestamp()) END,
+       NULL::timestamptz, 'workers'::text, w.problem
+  FROM window_setting() w;
 COMMENT ON VIEW maintenance_schedule IS
   'Daily, weekly and monthly maintenance, and the window in which their jobs may start.';
 COMMENT ON COLUMN maintenance_schedule.next_at IS
@@ -748,7 +755,8 @@ BEGIN ATOMIC
   WITH noted AS (
     INSERT INTO maintenance_runs AS r (name, setting, timezone, settled_until, error)
     SELECT s.name, s.setting, s.timezone, clock_timestamp(), s.problem
-      FROM schedule_settings() s LEFT JOIN maintenance_runs k ON k.name = s.name
+      FROM (SELECT * FROM schedule_settings() UNION ALL SELECT * FROM window_setting()) s
+      LEFT JOIN maintenance_runs k ON k.name = s.name
      WHERE k.name IS NULL OR (k.setting, k.timezone) IS DISTINCT FROM (s.setting, s.timezone)
         OR k.settled_until > clock_timestamp() + interval '6 hours'
     ON CONFLICT (name) DO UPDATE

@@ -78,7 +78,7 @@ CREATE TEMP VIEW reading AS
          ('check_schedule(text,text)', 'EXECUTE'),
          ('schedule_instants(text,text,text,timestamp with time zone)', 'EXECUTE'), ('schedule_zone()', 'EXECUTE'),
          ('schedule_due(text,text,timestamp with time zone)', 'EXECUTE'),
-         ('schedule_next(text,text,timestamp with time zone)', 'EXECUTE'), ('schedule_settings()', 'EXECUTE'),
+         ('schedule_next(text,text,timestamp with time zone)', 'EXECUTE'), ('schedule_settings()', 'EXECUTE'), ('window_setting()', 'EXECUTE'),
          ('schedule_timezone()', 'EXECUTE'), ('parse_maintenance_window(text)', 'EXECUTE'),
          ('refuse_setting(text,text)', 'EXECUTE'), ('check_maintenance_window(text)', 'EXECUTE'),
          ('next_window_start(timestamp with time zone)', 'EXECUTE');
