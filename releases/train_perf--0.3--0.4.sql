@@ -1059,13 +1059,13 @@ BEGIN ATOMIC
                 WHEN e.skipped = 'damaged'::text THEN e.name || ' is damaged: see the server''s log'::text
                 WHEN e.skipped = 'gone'::text OR e.actual_size_bytes IS NULL THEN e.name || ' is gone'::text
                 WHEN e.skipped IS NOT NULL THEN NULL
-                WHEN e.ratio <= coalesce(e.threshold, -1::numeric) THEN
+                WHEN e.ratio <= e.threshold THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is now %s, not above %s'::text, e.name,
                                     percent_text(e.ratio), percent_text(e.threshold))
                 WHEN e.scheduled AND e.ratio < e.settled + 20::numeric THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is %s, and it settled at %s after its last rebuild'::text,
                                     e.name, percent_text(e.ratio), percent_text(e.settled))
-                WHEN is_rebuild_in_vain(e.indexrelid, e.actual_size_bytes, e.ratio) THEN
+                WHEN e.threshold IS NOT NULL AND is_rebuild_in_vain(e.indexrelid, e.actual_size_bytes, e.ratio) THEN
                   pg_catalog.format('%s is not rebuilt: its last rebuild won nothing, and it has not grown since'::text, e.name)
            END AS unneeded
       FROM estimated e
@@ -1098,7 +1098,7 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION plan_reindex(maintenance_jobs) IS
   'How a worker rebuilds an index: what earlier attempts left is dropped first; nothing is built if a fresh '
-  'estimate is not above the job''s threshold any more, or there is no room for it.';
+  'estimate is not above the job''s threshold any more (NULL: it is built in any case), or there is no room for it.';
 
 CREATE FUNCTION rebuilt_index(job maintenance_jobs) RETURNS oid
 LANGUAGE sql STABLE
@@ -1194,8 +1194,10 @@ BEGIN ATOMIC
     FROM (SELECT rebuilt_index(conclude_reindex.job) AS index) m
    WHERE m.index IS NOT NULL;
   SELECT check_invalid_index_alerts()
-    FROM (SELECT queue_leftover_drops_of(index_of_job(conclude_reindex.job), (conclude_reindex.job).role, NULL::oid) AS drops) q
-   WHERE NOT conclude_reindex.succeeded AND q.drops > 0::bigint;
+    FROM (SELECT CASE WHEN NOT conclude_reindex.succeeded
+                      THEN queue_leftover_drops_of(index_of_job(conclude_reindex.job), (conclude_reindex.job).role, NULL::oid) END
+            AS drops) q
+   WHERE q.drops > 0::bigint OR starts_with((conclude_reindex.job).command, 'DROP INDEX '::text);
   SELECT r.bytes_after, r.bloat_after,
          CASE WHEN r.indexrelid IS NOT NULL THEN
                 pg_catalog.format('rebuilt %s: %s -> %s, ratio %s -> %s, %s'::text, maintenance_target(r.indexrelid),
@@ -1835,10 +1837,20 @@ END;
 COMMENT ON FUNCTION schedule_settings() IS
   'train_perf.maintenance_daily, _weekly and _monthly, and what is wrong with one, which is never due then.';
 
+CREATE FUNCTION window_setting(OUT name text, OUT setting text, OUT timezone text, OUT problem text)
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  SELECT 'window'::text, w.setting, z.name,
+         (SELECT coalesce(p.problem, z.problem) FROM parse_maintenance_window(w.setting) p ORDER BY p.problem LIMIT 1)
+    FROM (SELECT coalesce(current_setting('train_perf.maintenance_window'::text, true), ''::text) AS setting) w
+   CROSS JOIN schedule_timezone() z;
+END;
+COMMENT ON FUNCTION window_setting() IS 'The same for train_perf.maintenance_window, which is never open then.';
+
 -- The state. Not dumped: what runs elsewhere begins there.
 
 CREATE TABLE maintenance_runs (
-  name text PRIMARY KEY CHECK (name IN ('daily', 'weekly', 'monthly')),
+  name text PRIMARY KEY CHECK (name IN ('daily', 'weekly', 'monthly', 'window')),
   setting text NOT NULL,
   timezone text,
   settled_until timestamptz NOT NULL,
@@ -1873,12 +1885,9 @@ SELECT s.name, s.setting, s.timezone,
  CROSS JOIN LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM cron_registrations g WHERE g.name = s.name)
                                  THEN 'pg_cron'::text ELSE 'workers'::text END AS keeper) k
 UNION ALL
-SELECT 'window'::text, w.setting, z.name,
-       CASE WHEN p.problem IS NULL THEN next_window_start(clock_timestamp()) END, NULL::timestamptz, 'workers'::text, p.problem
-  FROM (SELECT coalesce(current_setting('train_perf.maintenance_window'::text, true), ''::text) AS setting) w
- CROSS JOIN schedule_timezone() z
- CROSS JOIN LATERAL (SELECT (SELECT coalesce(e.problem, z.problem) FROM parse_maintenance_window(w.setting) e
-                               ORDER BY e.problem LIMIT 1) AS problem) p;
+SELECT w.name, w.setting, w.timezone, CASE WHEN w.problem IS NULL THEN next_window_start(clock_timestamp()) END,
+       NULL::timestamptz, 'workers'::text, w.problem
+  FROM window_setting() w;
 COMMENT ON VIEW maintenance_schedule IS
   'Daily, weekly and monthly maintenance, and the window in which their jobs may start.';
 COMMENT ON COLUMN maintenance_schedule.next_at IS
@@ -2427,11 +2436,13 @@ BEGIN ATOMIC
   -- What a setting means counts from when it is first seen. So does the clock, if it was set back far.
   WITH noted AS (
     INSERT INTO maintenance_runs AS r (name, setting, timezone, settled_until, error)
-    SELECT s.name, s.setting, s.timezone, clock_timestamp(), s.problem FROM schedule_settings() s
+    SELECT s.name, s.setting, s.timezone, clock_timestamp(), s.problem
+      FROM (SELECT * FROM schedule_settings() UNION ALL SELECT * FROM window_setting()) s
+      LEFT JOIN maintenance_runs k ON k.name = s.name
+     WHERE k.name IS NULL OR (k.setting, k.timezone) IS DISTINCT FROM (s.setting, s.timezone)
+        OR k.settled_until > clock_timestamp() + interval '6 hours'
     ON CONFLICT (name) DO UPDATE
        SET setting = excluded.setting, timezone = excluded.timezone, settled_until = excluded.settled_until, error = excluded.error
-     WHERE (r.setting, r.timezone) IS DISTINCT FROM (excluded.setting, excluded.timezone)
-        OR r.settled_until > excluded.settled_until + interval '6 hours'
     RETURNING r.error
   )
   SELECT pg_catalog.count(CASE WHEN n.error IS NOT NULL THEN warn_maintenance(n.error) END)::integer FROM noted n;
@@ -2854,6 +2865,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT recover_maintenance_jobs();
   SELECT run_due_schedule();
+  SELECT queue_leftover_drops();
   SELECT note_maintenance_due(next_maintenance_due())::integer;
 END;
 COMMENT ON FUNCTION tend_maintenance() IS
@@ -3079,6 +3091,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'schedule_due(text, text, timestamptz)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'schedule_next(text, text, timestamptz)'::regprocedure::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'schedule_settings()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'window_setting()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'require_primary(text)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'require_preload(text)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'running_weekly_maintenance()'::regprocedure::oid),
@@ -3202,7 +3215,7 @@ BEGIN
            'retention_cutoff', 'has_dependents', 'outdated_partitions', 'can_skip_locked',
            'delete_batch_command', 'retention_obstacle', 'plan_retention', 'conclude_retention',
            'maintenance_tables', 'parse_schedule', 'check_schedule', 'schedule_instants',
-           'schedule_zone', 'schedule_due', 'schedule_next', 'schedule_settings',
+           'schedule_zone', 'schedule_due', 'schedule_next', 'schedule_settings', 'window_setting',
            'queue_weekly_maintenance', 'queue_monthly_maintenance', 'try_maintenance',
            'warn_maintenance', 'run_daily_maintenance', 'prune_maintenance_jobs',
            'running_weekly_maintenance', 'require_preload', 'weekly_obstacle', 'request_vacuum',
