@@ -30,17 +30,24 @@ SELECT r.rolname, object, privilege
                    ELSE has_function_privilege(r.oid, o.objid, 'EXECUTE') END;
 CREATE TEMP TABLE of_everybody AS
   SELECT object, privilege FROM rights WHERE rolname = 'access_stranger';
-SELECT set_eq('SELECT object, privilege FROM of_everybody',
-  $$VALUES ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'),
-           ('estimate_table_bloat(regclass,integer)', 'EXECUTE'),
-           ('estimate_index_bloat(regclass,integer)', 'EXECUTE')$$, 'everybody_has_what_checks_its_caller');
-
-CREATE TEMP VIEW reading AS
-  VALUES ('query_performance_logs', 'SELECT'), ('query_stats_history', 'SELECT'), ('query_texts', 'SELECT'),
-         ('query_stats_snapshot', 'SELECT'), ('library_version()', 'EXECUTE'),
-         ('performance_alerts', 'SELECT'), ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'),
+CREATE TEMP VIEW checking_the_caller AS
+  VALUES ('query_stats', 'SELECT'), ('query_stats()', 'EXECUTE'), ('maintenance_status', 'SELECT'),
          ('estimate_table_bloat(regclass,integer)', 'EXECUTE'),
          ('estimate_index_bloat(regclass,integer)', 'EXECUTE'),
+         ('vacuum_analyze_table(text)', 'EXECUTE'), ('reindex_if_bloated(text,numeric)', 'EXECUTE'),
+         ('reindex_bloated_indexes(numeric)', 'EXECUTE'), ('cancel_maintenance_job(bigint)', 'EXECUTE'),
+         ('wait_for_maintenance(bigint,interval)', 'EXECUTE'), ('await_maintenance(bigint[])', 'EXECUTE'),
+         ('request_maintenance(text,oid,numeric,numeric,text)', 'EXECUTE'),
+         ('maintenance_workers()', 'EXECUTE'), ('maintenance_progress()', 'EXECUTE'),
+         ('queue_obstacle(timestamp with time zone,boolean)', 'EXECUTE');
+SELECT set_eq('SELECT object, privilege FROM of_everybody', 'TABLE checking_the_caller',
+              'everybody_has_what_checks_its_caller');
+
+CREATE TEMP VIEW reading AS TABLE checking_the_caller UNION
+  VALUES ('query_performance_logs', 'SELECT'), ('query_stats_history', 'SELECT'), ('query_texts', 'SELECT'),
+         ('query_stats_snapshot', 'SELECT'), ('library_version()', 'EXECUTE'),
+         ('performance_alerts', 'SELECT'), ('maintenance_jobs', 'SELECT'), ('index_rebuilds', 'SELECT'),
+         ('vacuum_horizon()', 'EXECUTE'), ('invalid_indexes_of(oid[])', 'EXECUTE'),
          ('capture_status()', 'EXECUTE'), ('shared_capture_status()', 'EXECUTE'),
          ('normalize_query(text)', 'EXECUTE'), ('query_hash(text)', 'EXECUTE'),
          ('pending_statistics()', 'EXECUTE'), ('latency_histogram(double precision)', 'EXECUTE'),

@@ -240,7 +240,7 @@ SELECT 'ALTER DATABASE ' || :'database' || ' SET train_perf.maintenance_workers 
 SET train_perf.maintenance_wait = 0;
 SELECT is_empty($$SELECT FROM maintenance_jobs WHERE status IN ('queued', 'running')$$, 'nothing_is_left_to_do');
 SELECT pg_temp.vacuum('maintain_owner', $n$"ma'int \$x".plain$n$) AS result \gset
-SELECT matches(:'result'::text, $m$^job \d+ is queued: vacuum_analyze of "ma'int \\\$x".plain$$m$, 'queued');
+SELECT matches(:'result'::text, $m$^job \d+ still running: queued, vacuum_analyze of "ma'int \\\$x".plain$$m$, 'queued');
 SELECT substring(:'result' FROM 'job (\d+)') AS job \gset
 SELECT pg_temp.vacuum('maintain_owner', $n$"ma'int \$x".plain$n$) AS result \gset
 SELECT ok(:job < substring(:'result' FROM 'job (\d+)')::bigint, 'each_vacuum_is_a_job_of_its_own');

@@ -202,7 +202,7 @@ subtest 'callers_wait_as_long_as_they_like' => sub {
 	eventually($node, 'gate', qq{SELECT waiting_for = 'a lock of pid $gate_pid' AND progress <> '' AND duration_ms > 0
 		FROM maintenance_status WHERE job_id = $id}, 'maintenance_status says what it waits for');
 	sql($caller, 'SET train_perf.maintenance_wait = 100');
-	like(sql($caller, "SELECT vacuum_analyze_table('shop_b')"), qr/^job \d+ is queued: vacuum_analyze of public\.shop_b$/,
+	like(sql($caller, "SELECT vacuum_analyze_table('shop_b')"), qr/^job \d+ still running: queued, vacuum_analyze of public\.shop_b$/,
 		'no worker is left for another one');
 	# Long enough before its end for the answer to come through.
 	sql($caller, 'RESET train_perf.maintenance_wait');
