@@ -102,6 +102,9 @@ subtest 'the workers keep the schedule' => sub {
 	is(value(q{SELECT count(*) = count(DISTINCT relid) AND count(*) = (SELECT count(*) FROM maintenance_tables())
 	           FROM maintenance_jobs WHERE reason = 'weekly maintenance'}), 't', 'each covered table once');
 
+	make_due('monthly', '30 minutes');
+	after_looks('monthly maintenance', q{EXISTS (SELECT FROM maintenance_runs WHERE name = 'monthly' AND last_run_at IS NOT NULL AND error IS NULL)});
+
 	my $jobs = value(q{SELECT count(*) FROM maintenance_jobs WHERE reason = 'weekly maintenance'});
 	$node->stop('immediate');
 	$node->start;
@@ -247,6 +250,8 @@ subtest 'pg_cron' => sub {
 		"reindex-bloated: 0 3 1 * * SELECT * FROM public.reindex_bloated_indexes(pg_catalog.current_setting('train_perf.reindex_threshold')::pg_catalog.numeric) true\n"
 		  . 'vacuum-analyze-weekly: 0 2 * * 0 SELECT public.weekly_maintenance() true', 'once each');
 	is(value($keepers), 'daily workers, monthly pg_cron, weekly pg_cron', 'it keeps them');
+	$node->command_ok([ 'psql', '-X', '-d', 'postgres', '-v', 'ON_ERROR_STOP=1', '-c', value(q{SELECT command FROM cron.job WHERE jobname = 'reindex-bloated'}) ],
+		'the command that rebuilds can be run');
 
 	my $from = value('SELECT coalesce(max(job_id), 0) FROM maintenance_jobs');
 	my $by_workers = "SELECT count(*) FROM maintenance_jobs WHERE job_id > $from AND in_window AND reason = 'weekly maintenance'";
