@@ -2713,6 +2713,23 @@ COMMENT ON FUNCTION note_job_alert(bigint) IS
   'Raises the maintenance_failed alert of a job that has failed for good; resolves it when one of the same kind on '
   'the same target has succeeded or found nothing to do.';
 
+CREATE FUNCTION try_note_job_alert(note regprocedure, job_id bigint) RETURNS bigint
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  changed bigint;
+BEGIN
+  EXECUTE format('SELECT %s($1)', note::oid::regproc) INTO changed USING job_id;
+  RETURN changed;
+EXCEPTION WHEN OTHERS THEN
+  RAISE WARNING USING MESSAGE = format('no alert for maintenance job %s: %s', job_id, SQLERRM);
+  RETURN 0;
+END
+$$;
+COMMENT ON FUNCTION try_note_job_alert(regprocedure, bigint) IS
+  'Calls note_job_alert; its failure does not keep the end of a job from being written.';
+
 CREATE FUNCTION finish_maintenance_job(job_id bigint, outcome text, sqlstate text, message text, waiting_for text,
                                        duration_ms bigint, pages bigint, pages_removed bigint, rows_removed bigint,
                                        rows_kept bigint, warnings text)
@@ -2765,7 +2782,7 @@ BEGIN ATOMIC
                         ELSE nullif(pg_catalog.concat_ws('; '::text, c.summary, nullif(finish_maintenance_job.warnings, ''::text)), ''::text) END
     FROM ending e LEFT JOIN conclusion c ON true
    WHERE j.job_id = finish_maintenance_job.job_id;
-  SELECT note_job_alert(finish_maintenance_job.job_id);
+  SELECT try_note_job_alert('note_job_alert(bigint)'::regprocedure, finish_maintenance_job.job_id);
 END;
 COMMENT ON FUNCTION finish_maintenance_job(bigint, text, text, text, text, bigint, bigint, bigint, bigint, bigint, text) IS
   'Writes how an attempt ended (succeeded, failed, skipped, cancelled): the job''s end, or when it is tried again. '
@@ -2853,7 +2870,7 @@ BEGIN ATOMIC
          not_before = clock_timestamp() + retry_delay(j.kind, j.attempts),
          error_message = 'the worker ended before the job did', sqlstate = '57P01'
    WHERE j.status = 'running'::text AND j.finished_at IS NULL AND NOT is_maintenance_running(j.job_id);
-  SELECT count(note_job_alert(j.job_id))::integer
+  SELECT count(try_note_job_alert('note_job_alert(bigint)'::regprocedure, j.job_id))::integer
     FROM maintenance_jobs j
    WHERE j.status = 'failed'::text AND j.sqlstate = '57P01'::text AND j.finished_at >= statement_timestamp();
 END;
@@ -3228,12 +3245,12 @@ BEGIN
            'due_maintenance', 'run_due_schedule', 'table_bytes', 'plan_statistics_job',
            'vacuum_horizon', 'describe_vacuum', 'claim_maintenance_job', 'next_maintenance_due',
            'plan_maintenance_job', 'retry_delay', 'is_worth_retrying', 'note_job_alert',
-           'finish_maintenance_job', 'maintenance_requests', 'answer_maintenance_request',
-           'note_maintenance_due', 'cancel_maintenance_worker', 'cancel_job',
-           'take_maintenance_requests', 'recover_maintenance_jobs', 'tend_maintenance',
-           'maintenance_state', 'vacuum_analyze_table', 'cancel_maintenance_job',
-           'wait_for_maintenance', 'maintenance_progress', 'is_maintenance_starved',
-           'queue_obstacle')
+           'try_note_job_alert', 'finish_maintenance_job', 'maintenance_requests',
+           'answer_maintenance_request', 'note_maintenance_due', 'cancel_maintenance_worker',
+           'cancel_job', 'take_maintenance_requests', 'recover_maintenance_jobs',
+           'tend_maintenance', 'maintenance_state', 'vacuum_analyze_table',
+           'cancel_maintenance_job', 'wait_for_maintenance', 'maintenance_progress',
+           'is_maintenance_starved', 'queue_obstacle')
   LOOP
     fresh := fresh || member.oid;
     FOR grantee IN

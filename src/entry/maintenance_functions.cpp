@@ -310,6 +310,7 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
                     errhint("CALL it by itself, or look at maintenance_status.")));
   }
   RequirePreload();
+  PreventCommandDuringRecovery("maintenance");
   const int64 job_id = PG_GETARG_INT64(0);
   const TimestampTz deadline = DatumGetTimestampTz(DirectFunctionCall2(
       timestamptz_pl_interval, TimestampTzGetDatum(GetCurrentTimestamp()), PG_GETARG_DATUM(1)));

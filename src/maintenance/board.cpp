@@ -149,14 +149,23 @@ void Board::Forget(Oid database) noexcept {
   }
 }
 
+void Board::EndWorkers(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  for (const JobWorker& worker : workers_)
+    if (worker.database == database && worker.pid != 0) kill(worker.pid, SIGTERM);
+}
+
 // --- Launcher -----------------------------------------------------------------------------------
 
 void Board::SetLauncher(Latch* latch) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   launcher_ = latch;
   // What an earlier launcher started and is not there yet is not waited for.
-  for (JobWorker& worker : workers_)
-    if (worker.pid == 0) worker = {};
+  for (JobWorker& worker : workers_) {
+    if (!OidIsValid(worker.database) || worker.pid != 0) continue;
+    if (Due* due = FindDue(worker.database)) due->at = GetCurrentTimestamp();
+    worker = {};
+  }
 }
 
 int Board::StartNext(int most, bool (*may_start)(Oid), TimestampTz* next_due) noexcept {

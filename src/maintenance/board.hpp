@@ -75,6 +75,8 @@ class Board {
   // A job is due then.
   void SetDue(Oid database, TimestampTz at) noexcept;
   void Forget(Oid database) noexcept;
+  // Ends the workers of a database whose extension is gone, and their jobs with it.
+  void EndWorkers(Oid database) noexcept;
 
   // --- Launcher ---
   void SetLauncher(Latch* latch) noexcept;

@@ -387,14 +387,18 @@ bool TryWriteEnd(const Job& job, const Result& result, int64 duration_ms) {
   return written;
 }
 
+bool IsSameExtension() {
+  OwnExtension now{};
+  return FindOwnExtension(&now) && now.oid == extension.oid;
+}
+
 // What cannot be written, the collector takes for the end of a worker that was killed.
 void Finish(const Job& job, const Result& result, TimestampTz started) {
   const int64 duration_ms = TimestampDifferenceMilliseconds(started, GetCurrentTimestamp());
   for (int i = 0; i < kFinishAttempts; ++i) {
-    if (TryWriteEnd(job, result, duration_ms)) return;
+    if (!IsSameExtension() || TryWriteEnd(job, result, duration_ms)) return;
     WaitLatch(MyLatch, WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, 1000, PG_WAIT_EXTENSION);
     CHECK_FOR_INTERRUPTS();
-    if (!FindOwnExtension(&extension)) return;
   }
 }
 

@@ -27,7 +27,7 @@ bool FindRow(OwnExtension* extension) {
   const bool found = HeapTupleIsValid(tuple);
   if (found) {
     const auto* row = reinterpret_cast<FormData_pg_extension*>(GETSTRUCT(tuple));
-    *extension = {row->extowner, row->extnamespace};
+    *extension = {row->oid, row->extowner, row->extnamespace};
   }
   systable_endscan(scan);
   table_close(relation, AccessShareLock);
@@ -61,7 +61,7 @@ OwnExtension ExtensionOf(Oid function) {
   const HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
   if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for function %u", function);
   const auto* row = reinterpret_cast<FormData_pg_proc*>(GETSTRUCT(tuple));
-  const OwnExtension extension{row->proowner, row->pronamespace};
+  const OwnExtension extension{InvalidOid, row->proowner, row->pronamespace};
   ReleaseSysCache(tuple);
   return extension;
 }

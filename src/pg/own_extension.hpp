@@ -6,6 +6,7 @@
 namespace train_perf {
 
 struct OwnExtension {
+  Oid oid;  // InvalidOid where only the rest is known
   Oid owner;
   Oid schema;
 };

@@ -291,7 +291,11 @@ bool Work(bool stopping) {
 // The extension is here, or this process leaves.
 void Look() {
   while (roster->TakeLookRequest(database)) {
-    if (FindOwnExtension(&extension)) continue;
+    const Oid before = extension.oid;
+    const bool found = FindOwnExtension(&extension);
+    // Numbers of jobs begin anew with a new extension.
+    if (!found || (OidIsValid(before) && extension.oid != before)) board->EndWorkers(database);
+    if (found) continue;
     if (!roster->LeaveForGood(database)) continue;
     board->Forget(database);
     Leave();
