@@ -131,6 +131,23 @@ bool Board::TakeLook(Oid database) noexcept {
   return due != nullptr && std::exchange(due->look, false);
 }
 
+bool Board::NeedsCollector(Oid database) noexcept {
+  if (HasRequests(database)) return true;
+  LockScope guard(lock_, LW_SHARED);
+  const Due* due = FindDue(database);
+  return due != nullptr && due->look;
+}
+
+void Board::LookAgain(Oid database) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  Due* due = FindDue(database);
+  if (due == nullptr) return;
+  due->look = true;
+  due->at = GetCurrentTimestamp();
+  ++due->changes;
+  if (launcher_ != nullptr) SetLatch(launcher_);
+}
+
 void Board::SetDue(Oid database, TimestampTz at) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   Due* due = FindOrAddDue(database);

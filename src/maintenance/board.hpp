@@ -72,6 +72,10 @@ class Board {
   void Answer(uint64 number, int64 answer) noexcept;
   // Whether workers have ended or the server has started since the last call.
   bool TakeLook(Oid database) noexcept;
+  // Whether it has requests, or something to look at.
+  bool NeedsCollector(Oid database) noexcept;
+  // Settings have changed: jobs may start, the schedule may be another.
+  void LookAgain(Oid database) noexcept;
   // A job is due then.
   void SetDue(Oid database, TimestampTz at) noexcept;
   void Forget(Oid database) noexcept;

@@ -227,7 +227,10 @@ void OnCommit() noexcept {
     Settled()->Forget(dropped);
   }
   if (databases_change) roster->RequestScan();
-  if (OidIsValid(reconfigured)) roster->Restart(reconfigured);
+  if (OidIsValid(reconfigured)) {
+    roster->Restart(reconfigured);
+    board->LookAgain(reconfigured);
+  }
   if (extension_is_new) {
     roster->Announce(MyDatabaseId, IsLoadingDump());
   } else if (extensions_change && extension_is_here != events->IsOpen(MyDatabaseId)) {

@@ -197,7 +197,7 @@ Roster::Start Roster::TakeNext(int most, int processes, TimestampTz history_befo
     if (IsRunning(entry) || entry.holds > 0 || !entry.listed) continue;
     const bool has_work = entry.look || entry.last_turn <= history_before ||
                           events->Count(entry.database).queued > 0 ||
-                          board->HasRequests(entry.database);
+                          board->NeedsCollector(entry.database);
     starved = starved || (entry.starved && has_work);
     look_again(Max(entry.not_before, TimestampTzPlusMilliseconds(now, kTurnPauseMs)));
     if (entry.not_before > now) continue;

@@ -141,7 +141,7 @@ subtest 'lock_holder' => sub {
 	eventually($node, 'app', "SELECT status = 'queued' AND sqlstate = '55P03' AND not_before > now() FROM maintenance_jobs WHERE job_id = $id",
 		'it waits for its next attempt');
 	like($node->safe_psql('app', "SET train_perf.maintenance_wait = 0; SELECT answer FROM await_maintenance(ARRAY[$id])"),
-		qr/^job id still running: queued, vacuum_analyze of public.t2, next attempt at .* \(could not get a lock within 200 ms/, 'as it says');
+		qr/^job $id still running: queued, vacuum_analyze of public.t2, next attempt at .* \(could not get a lock within 200 ms/, 'as it says');
 	is($node->safe_psql('app', "SELECT cancel_maintenance_job($id)"), 't', 'it is cancelled');
 	is(job($node, 'app', $id)->{status}, 'cancelled', 'and stays so');
 	$holder->quit;
