@@ -46,8 +46,7 @@ COMMENT ON FUNCTION excess_percent(bigint, bigint) IS 'bloat_ratio of two sizes.
 CREATE FUNCTION percent_text(ratio numeric) RETURNS text
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-  SELECT trim_scale(round(percent_text.ratio, CASE WHEN abs(percent_text.ratio) < 10::numeric THEN 1 ELSE 0 END))::text
-         || ' %'::text;
+  SELECT trim_scale(round(percent_text.ratio, 1))::text || ' %'::text;
 END;
 COMMENT ON FUNCTION percent_text(numeric) IS 'A ratio for people.';
 
@@ -274,7 +273,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT request_maintenance_as('reindex'::text, ask_for_rebuild.index, ask_for_rebuild.threshold, ask_for_rebuild.bloat_ratio,
            coalesce('bloat '::text || percent_text(ask_for_rebuild.bloat_ratio) || ', above '::text
-                      || percent_text(ask_for_rebuild.threshold) || '; '::text
+                      || trim_scale(ask_for_rebuild.threshold)::text || ' %'::text || '; '::text
                       || pg_size_pretty(ask_for_rebuild.bytes_to_win) || ' to win'::text,
                     'a rebuild failed and left it'::text), ask_for_rebuild.asker);
 END;
@@ -327,7 +326,7 @@ BEGIN ATOMIC
                 WHEN 'leftover'::text THEN
                   'left by a failed rebuild; its drop is '::text
                   || CASE WHEN a.unfinished IS NULL THEN 'queued as job '::text ELSE 'already queued as job '::text END || a.job_id::text
-                WHEN 'below'::text THEN ', not above '::text || percent_text(queue_rebuilds_of.threshold)
+                WHEN 'below'::text THEN ', not above '::text || trim_scale(queue_rebuilds_of.threshold)::text || ' %'::text
                   || ': nothing to do'::text
                 WHEN 'by hand'::text THEN 'not queued, '::text || a.obstacle
                 WHEN 'in vain'::text THEN 'not queued, its last rebuild won nothing, and it has not grown since'::text
@@ -446,7 +445,7 @@ BEGIN ATOMIC
   )
   SELECT count(queue_job('reindex'::text, b.indexrelid, b.relowner,
                          'schedule: bloat '::text || percent_text(b.bloat_ratio) || ', above '::text
-                           || percent_text(b.threshold) || '; '::text || pg_size_pretty(b.bloat_bytes) || ' to win'::text,
+                           || trim_scale(b.threshold)::text || ' %'::text || '; '::text || pg_size_pretty(b.bloat_bytes) || ' to win'::text,
                          b.threshold, true))::integer
     FROM bloated b;
 END;
@@ -485,6 +484,20 @@ BEGIN ATOMIC
     (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = (index_of_job.job).relid));
 END;
 COMMENT ON FUNCTION index_of_job(maintenance_jobs) IS 'The index that a job is to rebuild; NULL if it is gone.';
+
+CREATE FUNCTION rebuilt_index(job maintenance_jobs) RETURNS oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  -- The old index is gone or, if only its drop failed, invalid.
+  SELECT i.indexrelid
+    FROM pg_catalog.pg_index i
+   WHERE i.indexrelid = to_regclass((rebuilt_index.job).target)::oid AND i.indisvalid
+     AND i.indexrelid <> (rebuilt_index.job).relid
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index old
+                      WHERE old.indexrelid = (rebuilt_index.job).relid AND old.indisvalid);
+END;
+COMMENT ON FUNCTION rebuilt_index(maintenance_jobs) IS
+  'The index that a job made in place of its own; NULL if it made none.';
 
 CREATE FUNCTION plan_reindex(job maintenance_jobs, OUT skip text, OUT obstacle text, OUT obstacle_sqlstate text,
                              OUT commands text[], OUT repeat boolean, OUT bytes_before bigint,
@@ -528,7 +541,7 @@ BEGIN ATOMIC
                 WHEN e.skipped IS NOT NULL THEN NULL
                 WHEN e.ratio <= e.threshold THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is now %s, not above %s'::text, e.name,
-                                    percent_text(e.ratio), percent_text(e.threshold))
+                                    percent_text(e.ratio), trim_scale(e.threshold)::text || ' %'::text)
                 WHEN e.scheduled AND e.ratio < e.settled + 20::numeric THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is %s, and it settled at %s after its last rebuild'::text,
                                     e.name, percent_text(e.ratio), percent_text(e.settled))
@@ -545,8 +558,12 @@ BEGIN ATOMIC
                 WHEN d.unneeded IS NULL AND d.needed > d.free::numeric THEN '53100'::text END AS sqlstate
       FROM decided d
   )
+  -- An attempt may have failed when all but the drop of the old index was done: then nothing is left to do.
   SELECT CASE WHEN c.indexrelid IS NULL THEN (plan_reindex.job).target || ' is gone'::text
-              WHEN c.sqlstate IS NULL AND c.drops IS NULL THEN c.unneeded END,
+              WHEN c.sqlstate IS NULL AND c.drops IS NULL
+                   AND NOT coalesce((plan_reindex.job).attempts > 1 AND (plan_reindex.job).bytes_before IS NOT NULL
+                                    AND c.indexrelid = rebuilt_index(plan_reindex.job), false)
+              THEN c.unneeded END,
          CASE c.sqlstate
            WHEN '42501'::text THEN pg_catalog.format('permission denied to rebuild %s'::text, c.name)
            WHEN '55006'::text THEN pg_catalog.format('another session is building, rebuilding or dropping %s'::text, c.name)
@@ -566,20 +583,6 @@ END;
 COMMENT ON FUNCTION plan_reindex(maintenance_jobs) IS
   'How a worker rebuilds an index: what earlier attempts left is dropped first; nothing is built if a fresh '
   'estimate is not above the job''s threshold any more (NULL: it is built in any case), or there is no room for it.';
-
-CREATE FUNCTION rebuilt_index(job maintenance_jobs) RETURNS oid
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-  -- The old index is gone or, if only its drop failed, invalid.
-  SELECT i.indexrelid
-    FROM pg_catalog.pg_index i
-   WHERE i.indexrelid = to_regclass((rebuilt_index.job).target)::oid AND i.indisvalid
-     AND i.indexrelid <> (rebuilt_index.job).relid
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index old
-                      WHERE old.indexrelid = (rebuilt_index.job).relid AND old.indisvalid);
-END;
-COMMENT ON FUNCTION rebuilt_index(maintenance_jobs) IS
-  'The index that a job made in place of its own; NULL if it made none.';
 
 CREATE FUNCTION note_rebuild(job maintenance_jobs, index oid) RETURNS boolean
 LANGUAGE sql VOLATILE

@@ -207,7 +207,7 @@ $$;
 SELECT is(pg_temp.plan(pg_temp.job('"I x"')), 'REINDEX INDEX CONCURRENTLY "re''index $x"."I x"', 'a rebuild');
 SELECT is((SELECT bytes_before = pg_relation_size('"I x"') AND bloat_before > 50 AND NOT repeat FROM plan_reindex(pg_temp.job('"I x"'))), true, 'with the numbers');
 SELECT is(pg_temp.plan(pg_temp.job('big_pkey', NULL)), 'REINDEX INDEX CONCURRENTLY "re''index $x".big_pkey', 'without a threshold in any case');
-SELECT matches(pg_temp.plan(pg_temp.job('"I x"', 900000)), '^skip: .* is not rebuilt: its ratio is now [0-9]+ %, not above 900000 %$', 'not above the threshold any more');
+SELECT matches(pg_temp.plan(pg_temp.job('"I x"', 900000)), '^skip: .* is not rebuilt: its ratio is now [0-9.]+ %, not above 900000 %$', 'not above the threshold any more');
 SELECT is(pg_temp.plan(pg_temp.job('"I x"', 20, 'reindex_stranger')), '42501: permission denied to rebuild "re''index $x"."I x"', 'the right is lost');
 SELECT matches(pg_temp.plan(pg_temp.job('big_excluded')), '^skip: .*exclusion constraint', 'concurrently impossible');
 SELECT is(pg_temp.plan(jsonb_populate_record(pg_temp.job('"I x"'), '{"relid": "4294967295", "target": "nowhere.nothing"}')),
@@ -294,6 +294,10 @@ SELECT results_eq($$SELECT indexrelid, actual_size_bytes FROM index_bloat_status
                   $$SELECT '"I x"'::regclass::oid, pg_relation_size('"I x"')$$, 'the new index is in the snapshots');
 SELECT results_eq('SELECT bytes_before, bytes_after, bloat_before FROM index_rebuilds WHERE indexrelid = ''"I x"''::regclass',
                   $$SELECT bytes_before, pg_relation_size('"I x"'), bloat_before FROM done$$, 'and remembered');
+SELECT is(pg_temp.plan(jsonb_populate_record(ROW(d.*)::maintenance_jobs, '{"attempts": 2}')), '', 'if it failed after that, the next attempt succeeds')
+  FROM done d;
+SELECT matches(pg_temp.plan(jsonb_populate_record(ROW(d.*)::maintenance_jobs, '{"attempts": 1}')), '^skip: .*not above 20', 'but not if somebody else did it')
+  FROM done d;
 SELECT is((SELECT summary FROM conclude_reindex(pg_temp.job('big_pkey'), true)),
           'dropped what failed rebuilds had left of "re''index $x".big_pkey or its table; nothing to rebuild', 'an index that was not rebuilt');
 
@@ -303,7 +307,7 @@ SELECT 'big_pkey'::regclass, now(), pg_relation_size('big_pkey') + 8192, pg_rela
 SELECT is(pg_temp.verdict('big_pkey'), 'in vain', 'a rebuild that won nothing is not repeated');
 SELECT matches(pg_temp.plan(pg_temp.job('big_pkey')), '^skip: .*won nothing', 'nor was it asked for earlier');
 SELECT is(pg_temp.plan(pg_temp.job('big_pkey', NULL)), 'REINDEX INDEX CONCURRENTLY "re''index $x".big_pkey', 'which does not matter without a threshold');
-SELECT matches(reindex_if_bloated('big', 900000), 'big_pkey: ratio [0-9]+ %, not above', 'which is said only of an index above the threshold');
+SELECT matches(reindex_if_bloated('big', 900000), 'big_pkey: ratio [0-9.]+ %, not above', 'which is said only of an index above the threshold');
 UPDATE index_rebuilds SET bytes_before = bytes_after * 3 WHERE indexrelid = 'big_pkey'::regclass;
 SELECT is(pg_temp.verdict('big_pkey'), 'rebuild', 'one that won something is');
 UPDATE index_rebuilds SET bytes_before = bytes_after, bloat_after = bloat_after - 21 WHERE indexrelid = 'big_pkey'::regclass;

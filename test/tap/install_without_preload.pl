@@ -54,6 +54,11 @@ subtest 'live_statistics_say_what_is_missing' => sub {
 	needs_preload('SELECT query_stats_reset()', 'the reset');
 };
 
+subtest 'rebuilds_need_workers' => sub {
+	needs_preload(q(SELECT reindex_if_bloated('pg_class')), 'of a table');
+	needs_preload('SELECT * FROM reindex_bloated_indexes()', 'of all tables');
+};
+
 subtest 'capture_status_says_so_too' => sub {
 	answers('SELECT preloaded, enabled IS NOT NULL, events_enqueued, collector_pid, counting_since, count(*) OVER ()
 			 FROM capture_status()', 'f|t||||1', 'one row');
