@@ -41,6 +41,7 @@ namespace {
 
 constexpr long kFirstStepMs = 5;
 constexpr long kLongestStepMs = 200;
+constexpr int kMostLostMs = 60000;
 
 void RequireArgument(bool is_null, const char* name) {
   if (is_null) {
@@ -184,11 +185,37 @@ bool IsOver(TimestampTz since, int64 budget_ms) {
   return budget_ms >= 0 && GetCurrentTimestamp() >= TimestampTzPlusMilliseconds(since, budget_ms);
 }
 
+bool IsAtWork(int64 job_id) {
+  static JobWorker workers[Board::kMostWorkers];
+  if (!Preloaded()) return false;
+  const int count = board->Workers(MyDatabaseId, workers);
+  for (int i = 0; i < count; ++i)
+    if (workers[i].job_id == job_id) return true;
+  return false;
+}
+
+// Its worker has ended without writing that, and nobody has queued it again for long: perhaps
+// because somebody waits for a lock of the caller's transaction on maintenance_jobs.
+void CheckLost(const State* states, int count, TimestampTz* lost_since) {
+  const TimestampTz now = GetCurrentTimestamp();
+  for (int i = 0; i < count; ++i) {
+    if (strcmp(states[i].status, "running") != 0 || IsAtWork(states[i].job_id)) continue;
+    if (*lost_since == 0) *lost_since = now;
+    if (!TimestampDifferenceExceeds(*lost_since, now, kMostLostMs)) return;
+    ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                    errmsg("the end of maintenance job " INT64_FORMAT " was not written",
+                           states[i].job_id),
+                    errhint("The server's log says why.")));
+  }
+  *lost_since = 0;
+}
+
 // Their end, or how they stand when the caller cannot wait longer.
 State* AwaitStates(const Home& home, ArrayType* ids, int* count) {
   const TimestampTz since = GetCurrentTimestamp();
   const int64 budget_ms = WaitBudgetMs();
   long step_ms = kFirstStepMs;
+  TimestampTz lost_since = 0;
   const MemoryContext step =
       AllocSetContextCreate(CurrentMemoryContext, "train_perf await", ALLOCSET_DEFAULT_SIZES);
   for (;;) {
@@ -196,6 +223,7 @@ State* AwaitStates(const Home& home, ArrayType* ids, int* count) {
     State* states = ReadStates(home, ids, count);
     MemoryContextSwitchTo(outer);
     if (HaveEnded(states, *count) || IsOver(since, budget_ms)) return states;
+    CheckLost(states, *count, &lost_since);
     MemoryContextReset(step);
     Pause(&step_ms);
   }
@@ -344,14 +372,7 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
   }
 }
 
-Datum tp_is_maintenance_running(PG_FUNCTION_ARGS) {
-  static JobWorker workers[Board::kMostWorkers];
-  if (!Preloaded()) PG_RETURN_BOOL(false);
-  const int count = board->Workers(MyDatabaseId, workers);
-  for (int i = 0; i < count; ++i)
-    if (workers[i].job_id == PG_GETARG_INT64(0)) PG_RETURN_BOOL(true);
-  PG_RETURN_BOOL(false);
-}
+Datum tp_is_maintenance_running(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(IsAtWork(PG_GETARG_INT64(0))); }
 
 Datum tp_maintenance_workers(PG_FUNCTION_ARGS) {
   static JobWorker workers[Board::kMostWorkers];
