@@ -32,16 +32,16 @@ inline constexpr int64 kTooManyJobs = -3;
 enum class CancelReason : int { kNone, kUser, kLockTimeout, kDrainTimeout, kGaveWay };
 
 struct JobWorker {
-  Oid database;   // InvalidOid: a free place
-  uint64 number;  // of the start
-  int pid;        // 0: not there yet
-  int64 job_id;   // 0: none yet
+  Oid database;          // InvalidOid: a free place
+  int pid;               // 0: not there yet
+  uint64 number;         // of the start
+  int64 job_id;          // 0: none yet
+  TimestampTz pin_wait;  // since when it waits for a page that others have pinned; 0: it does not
   bool in_command;
   bool has_ended;  // the command
   CancelReason cancel;
   int lock_timeout_ms;
   int drain_timeout_ms;
-  TimestampTz pin_wait;   // since when it waits for a page that others have pinned; 0: it does not
   char waiting_for[160];  // now, or when it was cancelled; empty: nothing
 };
 
