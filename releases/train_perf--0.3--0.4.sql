@@ -579,8 +579,7 @@ COMMENT ON FUNCTION excess_percent(bigint, bigint) IS 'bloat_ratio of two sizes.
 CREATE FUNCTION percent_text(ratio numeric) RETURNS text
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-  SELECT trim_scale(round(percent_text.ratio, CASE WHEN abs(percent_text.ratio) < 10::numeric THEN 1 ELSE 0 END))::text
-         || ' %'::text;
+  SELECT trim_scale(round(percent_text.ratio, 1))::text || ' %'::text;
 END;
 COMMENT ON FUNCTION percent_text(numeric) IS 'A ratio for people.';
 
@@ -807,7 +806,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT request_maintenance_as('reindex'::text, ask_for_rebuild.index, ask_for_rebuild.threshold, ask_for_rebuild.bloat_ratio,
            coalesce('bloat '::text || percent_text(ask_for_rebuild.bloat_ratio) || ', above '::text
-                      || percent_text(ask_for_rebuild.threshold) || '; '::text
+                      || trim_scale(ask_for_rebuild.threshold)::text || ' %'::text || '; '::text
                       || pg_size_pretty(ask_for_rebuild.bytes_to_win) || ' to win'::text,
                     'a rebuild failed and left it'::text), ask_for_rebuild.asker);
 END;
@@ -860,7 +859,7 @@ BEGIN ATOMIC
                 WHEN 'leftover'::text THEN
                   'left by a failed rebuild; its drop is '::text
                   || CASE WHEN a.unfinished IS NULL THEN 'queued as job '::text ELSE 'already queued as job '::text END || a.job_id::text
-                WHEN 'below'::text THEN ', not above '::text || percent_text(queue_rebuilds_of.threshold)
+                WHEN 'below'::text THEN ', not above '::text || trim_scale(queue_rebuilds_of.threshold)::text || ' %'::text
                   || ': nothing to do'::text
                 WHEN 'by hand'::text THEN 'not queued, '::text || a.obstacle
                 WHEN 'in vain'::text THEN 'not queued, its last rebuild won nothing, and it has not grown since'::text
@@ -979,7 +978,7 @@ BEGIN ATOMIC
   )
   SELECT count(queue_job('reindex'::text, b.indexrelid, b.relowner,
                          'schedule: bloat '::text || percent_text(b.bloat_ratio) || ', above '::text
-                           || percent_text(b.threshold) || '; '::text || pg_size_pretty(b.bloat_bytes) || ' to win'::text,
+                           || trim_scale(b.threshold)::text || ' %'::text || '; '::text || pg_size_pretty(b.bloat_bytes) || ' to win'::text,
                          b.threshold, true))::integer
     FROM bloated b;
 END;
@@ -1018,6 +1017,20 @@ BEGIN ATOMIC
     (SELECT i.indexrelid FROM pg_catalog.pg_index i WHERE i.indexrelid = (index_of_job.job).relid));
 END;
 COMMENT ON FUNCTION index_of_job(maintenance_jobs) IS 'The index that a job is to rebuild; NULL if it is gone.';
+
+CREATE FUNCTION rebuilt_index(job maintenance_jobs) RETURNS oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  -- The old index is gone or, if only its drop failed, invalid.
+  SELECT i.indexrelid
+    FROM pg_catalog.pg_index i
+   WHERE i.indexrelid = to_regclass((rebuilt_index.job).target)::oid AND i.indisvalid
+     AND i.indexrelid <> (rebuilt_index.job).relid
+     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index old
+                      WHERE old.indexrelid = (rebuilt_index.job).relid AND old.indisvalid);
+END;
+COMMENT ON FUNCTION rebuilt_index(maintenance_jobs) IS
+  'The index that a job made in place of its own; NULL if it made none.';
 
 CREATE FUNCTION plan_reindex(job maintenance_jobs, OUT skip text, OUT obstacle text, OUT obstacle_sqlstate text,
                              OUT commands text[], OUT repeat boolean, OUT bytes_before bigint,
@@ -1061,7 +1074,7 @@ BEGIN ATOMIC
                 WHEN e.skipped IS NOT NULL THEN NULL
                 WHEN e.ratio <= e.threshold THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is now %s, not above %s'::text, e.name,
-                                    percent_text(e.ratio), percent_text(e.threshold))
+                                    percent_text(e.ratio), trim_scale(e.threshold)::text || ' %'::text)
                 WHEN e.scheduled AND e.ratio < e.settled + 20::numeric THEN
                   pg_catalog.format('%s is not rebuilt: its ratio is %s, and it settled at %s after its last rebuild'::text,
                                     e.name, percent_text(e.ratio), percent_text(e.settled))
@@ -1078,8 +1091,12 @@ BEGIN ATOMIC
                 WHEN d.unneeded IS NULL AND d.needed > d.free::numeric THEN '53100'::text END AS sqlstate
       FROM decided d
   )
+  -- An attempt may have failed when all but the drop of the old index was done: then nothing is left to do.
   SELECT CASE WHEN c.indexrelid IS NULL THEN (plan_reindex.job).target || ' is gone'::text
-              WHEN c.sqlstate IS NULL AND c.drops IS NULL THEN c.unneeded END,
+              WHEN c.sqlstate IS NULL AND c.drops IS NULL
+                   AND NOT coalesce((plan_reindex.job).attempts > 1 AND (plan_reindex.job).bytes_before IS NOT NULL
+                                    AND c.indexrelid = rebuilt_index(plan_reindex.job), false)
+              THEN c.unneeded END,
          CASE c.sqlstate
            WHEN '42501'::text THEN pg_catalog.format('permission denied to rebuild %s'::text, c.name)
            WHEN '55006'::text THEN pg_catalog.format('another session is building, rebuilding or dropping %s'::text, c.name)
@@ -1099,20 +1116,6 @@ END;
 COMMENT ON FUNCTION plan_reindex(maintenance_jobs) IS
   'How a worker rebuilds an index: what earlier attempts left is dropped first; nothing is built if a fresh '
   'estimate is not above the job''s threshold any more (NULL: it is built in any case), or there is no room for it.';
-
-CREATE FUNCTION rebuilt_index(job maintenance_jobs) RETURNS oid
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-  -- The old index is gone or, if only its drop failed, invalid.
-  SELECT i.indexrelid
-    FROM pg_catalog.pg_index i
-   WHERE i.indexrelid = to_regclass((rebuilt_index.job).target)::oid AND i.indisvalid
-     AND i.indexrelid <> (rebuilt_index.job).relid
-     AND NOT EXISTS (SELECT FROM pg_catalog.pg_index old
-                      WHERE old.indexrelid = (rebuilt_index.job).relid AND old.indisvalid);
-END;
-COMMENT ON FUNCTION rebuilt_index(maintenance_jobs) IS
-  'The index that a job made in place of its own; NULL if it made none.';
 
 CREATE FUNCTION note_rebuild(job maintenance_jobs, index oid) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -2581,7 +2584,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT pg_catalog.format('%s: %s dead rows removed, %s pages%s, %s ms%s'::text,
            regexp_replace(describe_vacuum.command, 'VERBOSE, |\(VERBOSE\) '::text, ''::text),
-           describe_vacuum.rows_removed, describe_vacuum.pages,
+           coalesce(describe_vacuum.rows_removed, 0::bigint), describe_vacuum.pages,
            CASE WHEN describe_vacuum.pages_removed > 0::bigint
                 THEN pg_catalog.format(' (%s given back)'::text, describe_vacuum.pages_removed) ELSE ''::text END,
            describe_vacuum.duration_ms,
@@ -2824,7 +2827,8 @@ BEGIN ATOMIC
     UPDATE maintenance_jobs j
        SET status = 'cancelled', finished_at = clock_timestamp(), sqlstate = '57014',
            error_message = pg_catalog.format('cancelled by %s'::text, pg_get_userbyid(cancel_job.asker))
-      FROM job WHERE j.job_id = job.job_id AND job.may AND j.status = 'queued'::text
+      FROM job WHERE j.job_id = job.job_id AND job.may
+       AND (j.status = 'queued'::text OR j.status = 'running'::text AND NOT is_maintenance_running(j.job_id))
     RETURNING 1
   ), signalled AS MATERIALIZED (
     SELECT cancel_maintenance_worker(job.job_id) AS done FROM job WHERE job.may AND job.status = 'running'::text
@@ -3223,8 +3227,8 @@ BEGIN
            'unfinished_rebuild', 'judge_rebuilds', 'request_maintenance_as', 'ask_for_rebuild',
            'tables_with_storage', 'queue_rebuilds_of', 'reindex_if_bloated', 'note_indexes_left',
            'queue_rebuilds', 'reindex_bloated_indexes', 'note_settled_ratios',
-           'queue_scheduled_reindex', 'bytes_for_rebuild', 'index_of_job', 'plan_reindex',
-           'rebuilt_index', 'note_rebuild', 'duration_text', 'conclude_reindex', 'plan_drop_index',
+           'queue_scheduled_reindex', 'bytes_for_rebuild', 'index_of_job', 'rebuilt_index',
+           'plan_reindex', 'note_rebuild', 'duration_text', 'conclude_reindex', 'plan_drop_index',
            'conclude_drop_index', 'queue_leftover_drops', 'retention_column_type',
            'check_retention', 'check_retention_type', 'guard_retention_rule',
            'guard_retention_end', 'retention_target', 'set_retention', 'drop_retention',

@@ -72,7 +72,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT pg_catalog.format('%s: %s dead rows removed, %s pages%s, %s ms%s'::text,
            regexp_replace(describe_vacuum.command, 'VERBOSE, |\(VERBOSE\) '::text, ''::text),
-           describe_vacuum.rows_removed, describe_vacuum.pages,
+           coalesce(describe_vacuum.rows_removed, 0::bigint), describe_vacuum.pages,
            CASE WHEN describe_vacuum.pages_removed > 0::bigint
                 THEN pg_catalog.format(' (%s given back)'::text, describe_vacuum.pages_removed) ELSE ''::text END,
            describe_vacuum.duration_ms,
@@ -315,7 +315,8 @@ BEGIN ATOMIC
     UPDATE maintenance_jobs j
        SET status = 'cancelled', finished_at = clock_timestamp(), sqlstate = '57014',
            error_message = pg_catalog.format('cancelled by %s'::text, pg_get_userbyid(cancel_job.asker))
-      FROM job WHERE j.job_id = job.job_id AND job.may AND j.status = 'queued'::text
+      FROM job WHERE j.job_id = job.job_id AND job.may
+       AND (j.status = 'queued'::text OR j.status = 'running'::text AND NOT is_maintenance_running(j.job_id))
     RETURNING 1
   ), signalled AS MATERIALIZED (
     SELECT cancel_maintenance_worker(job.job_id) AS done FROM job WHERE job.may AND job.status = 'running'::text

@@ -265,9 +265,15 @@ void RunCommands(const Plan& plan, int64* rows) {
   }
 }
 
+// A role that is set, by the database or by code of users, would outlive the change.
+void Become(Oid role, bool is_superuser) {
+  SetConfigOption("role", "none", PGC_SUSET, PGC_S_SESSION);
+  SetSessionAuthorization(role, is_superuser);
+}
+
 // What code of users has set, up to default_transaction_read_only, goes with their rights.
 void BecomeSuperuser() {
-  SetSessionAuthorization(BOOTSTRAP_SUPERUSERID, true);
+  Become(BOOTSTRAP_SUPERUSERID, true);
   ResetAllOptions();
 }
 
@@ -338,7 +344,7 @@ Result Perform(const Job& job) {
                           settings::maintenance_drain_timeout_ms);
       // The launcher watches, with a budget for each kind of wait.
       SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
-      SetSessionAuthorization(job.role, is_superuser);
+      Become(job.role, is_superuser);
       RunCommands(plan, &result.rows);
     }
   }
@@ -435,6 +441,7 @@ void PinSettings() {
   };
   for (const auto& setting : pinned)
     SetConfigOption(setting.name, setting.value, PGC_SUSET, PGC_S_OVERRIDE);
+  BecomeSuperuser();
   ForbidSetting("session_authorization");
 }
 

@@ -207,7 +207,7 @@ subtest 'callers_wait_as_long_as_they_like' => sub {
 	# Long enough before its end for the answer to come through.
 	sql($caller, 'RESET train_perf.maintenance_wait');
 	sql($caller, q{SET statement_timeout = '6s'});
-	like(sql($caller, "SELECT vacuum_analyze_table('shop_c')"), qr/^job \d+ is queued/, 'before statement_timeout');
+	like(sql($caller, "SELECT vacuum_analyze_table('shop_c')"), qr/^job \d+ still running: queued/, 'before statement_timeout');
 	sql($caller, 'RESET statement_timeout');
 	my $waiting = client($node, 'gate', 'shop_owner');
 	$waiting->send(query => "SELECT vacuum_analyze_table('shop_a')");
