@@ -19,7 +19,7 @@ COMMENT ON TABLE retention_rules IS
   'column and the role when those are renamed; a rule ends with its table.';
 COMMENT ON COLUMN retention_rules.columnname IS 'The column that tells the age of a row.';
 COMMENT ON COLUMN retention_rules.keep IS 'Rows older than that are deleted.';
-COMMENT ON COLUMN retention_rules.requested_by IS 'The role as which they are deleted.';
+COMMENT ON COLUMN retention_rules.requested_by IS 'The role that asked; see retention_role().';
 COMMENT ON COLUMN retention_rules.relid IS 'The table; NULL: there was none of that name when the rule was restored.';
 
 CREATE FUNCTION retention_column_type(relation oid, attnum smallint) RETURNS oid
@@ -167,8 +167,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION set_retention(text, text, interval) IS
   'Has the daily job delete rows of a table whose column (date, timestamp or timestamptz) is older than `keep`, in '
-  'small batches, as the current role, which needs SELECT and DELETE; whole partitions by that column are dropped '
-  'if the role owns them. Replaces an earlier rule for the table.';
+  'small batches, as the current role, which needs SELECT and DELETE, or as the owner of the table if it may act as '
+  'the owner; whole partitions by that column are dropped if the role owns them. Replaces an earlier rule for the table.';
 
 CREATE FUNCTION drop_retention(table_name text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -220,10 +220,20 @@ COMMENT ON FUNCTION refresh_retention_rules() IS
   'Lets the names in retention_rules follow what was renamed, and ends the rules of tables that are gone. Returns '
   'how many of those.';
 
+CREATE FUNCTION retention_role(role oid, relation oid) RETURNS oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  -- A trigger that the owner adds later would run with the rights of a superuser who asked.
+  SELECT CASE WHEN pg_has_role(retention_role.role, c.relowner, 'USAGE'::text) THEN c.relowner ELSE retention_role.role END
+    FROM pg_catalog.pg_class c WHERE c.oid = retention_role.relation;
+END;
+COMMENT ON FUNCTION retention_role(oid, oid) IS
+  'As whom rows are deleted: the owner of the table if the role that asked may act as the owner, else that role.';
+
 CREATE FUNCTION queue_retention() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT pg_catalog.count(queue_job('retention'::text, r.relid, r.role,
+  SELECT pg_catalog.count(queue_job('retention'::text, r.relid, retention_role(r.role, r.relid),
                          pg_catalog.format('keeps %s by %I'::text, r.keep, r.columnname), NULL::numeric, true))::integer
     FROM retention_rules r
     JOIN pg_catalog.pg_roles o ON o.oid = r.role;
@@ -342,7 +352,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT refresh_retention_rules();
   WITH rule AS MATERIALIZED (
-    SELECT r.relid, r.columnname, r.role, y.type, o.obstacle, o.obstacle_sqlstate,
+    SELECT r.relid, r.columnname, retention_role(r.role, r.relid) AS role, y.type, o.obstacle, o.obstacle_sqlstate,
            retention_cutoff(y.type, r.keep, coalesce(z.name, 'UTC'::text)) AS cutoff
       FROM retention_rules r
      CROSS JOIN schedule_timezone() z
