@@ -1,0 +1,108 @@
+# Code of users that tries to get more rights from a job, and callers that could wait for ever.
+
+use strict;
+use warnings;
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Maintenance;
+use TrainPerfTest;
+use Workers;
+
+my $node = maintenance_server('maintenance_hostile', <<'END');
+max_worker_processes = 16
+train_perf.maintenance_max_attempts = 2
+train_perf.maintenance_lock_timeout = 500ms
+END
+with_maintenance($node, 'app', 'gate');
+add_gate($node, 'gate');
+$node->safe_psql('app', q{
+	CREATE ROLE mallory LOGIN;
+	CREATE SCHEMA mallory AUTHORIZATION mallory});
+
+# Asks for retention as the superuser; the owner of the table adds the trigger afterwards.
+sub retention_with_trigger
+{
+	my ($table, $body) = @_;
+	my $owner = client($node, 'app', 'mallory');
+	sql($owner, $_) for "CREATE TABLE mallory.$table (at timestamptz, n integer)",
+	  "INSERT INTO mallory.$table SELECT now() - interval '9 days', g FROM generate_series(1, 3) g";
+	$node->safe_psql('app', "SELECT set_retention('mallory.$table', 'at', '1 day')");
+	sql($owner, $_) for
+	  "CREATE FUNCTION mallory.on_$table() RETURNS trigger LANGUAGE plpgsql AS \$\$ $body \$\$",
+	  "CREATE TRIGGER t BEFORE DELETE ON mallory.$table FOR EACH ROW WHEN (OLD.n = 1) EXECUTE FUNCTION mallory.on_$table()";
+	$node->safe_psql('app', 'SELECT queue_retention()');
+	$node->reload;    # the collector looks at once
+	return $node->safe_psql('app', "SELECT max(job_id) FROM maintenance_jobs WHERE target = 'mallory.$table'");
+}
+
+subtest 'trigger_of_a_table_whose_retention_the_superuser_asked_for' => sub {
+	my $id = retention_with_trigger('usurped', q{BEGIN
+		EXECUTE 'ALTER ROLE mallory SUPERUSER';
+		RETURN OLD;
+	END});
+	reaches($node, 'app', $id, 'failed');
+	is(job($node, 'app', $id)->{sqlstate}, '42501', 'not as a superuser');
+	is_true($node, 'app', q{SELECT NOT rolsuper FROM pg_roles WHERE rolname = 'mallory'}, 'nor did it become one');
+	$node->safe_psql('app', q{SELECT drop_retention('mallory.usurped')});
+};
+
+# A parallel worker has a session_authorization of its own, that of who connected: the superuser.
+subtest 'function_of_a_parallel_worker' => sub {
+	my $force = major_version($node) >= 16 ? 'debug_parallel_query' : 'force_parallel_mode';
+	my $owner = client($node, 'app', 'mallory');
+	sql($owner, $_) for 'CREATE TABLE mallory.seen (what text)',
+	  'CREATE TABLE mallory.many AS SELECT 1 AS n FROM generate_series(1, 1000)';
+	# Who creates the function is not allowed the setting; the server looks at that when it is called.
+	sql($owner, q{CREATE FUNCTION mallory.who(n integer) RETURNS text PARALLEL SAFE LANGUAGE plpgsql
+		AS 'BEGIN RETURN current_user; END'});
+	sql($owner, "ALTER FUNCTION mallory.who(integer) SET session_authorization = "
+		. $node->safe_psql('app', 'SELECT quote_literal(current_user)'));
+	my $id = retention_with_trigger('parallel', qq{DECLARE
+		answer text;
+	BEGIN
+		PERFORM set_config('$force', 'on', false), set_config('parallel_leader_participation', 'off', false);
+		BEGIN
+			EXECUTE 'SELECT max(mallory.who(n)) FROM mallory.many' INTO answer;
+		EXCEPTION WHEN OTHERS THEN
+			answer := SQLERRM;
+		END;
+		INSERT INTO mallory.seen VALUES (answer);
+		RETURN OLD;
+	END});
+	reaches($node, 'app', $id, 'succeeded');
+	is($node->safe_psql('app', 'SELECT what FROM mallory.seen'), 'parameter "session_authorization" cannot be changed',
+		'no function leaves the role of the job');
+};
+
+# With DROP EXTENSION, which waits for what the caller reads, and the worker, which waits for that.
+subtest 'caller_whose_job_ends_during_drop_extension' => sub {
+	$node->safe_psql('gate', "CALL gated_table('g1')");
+	my $keeper = close_gate($node, 'gate');
+	my $caller = client($node, 'gate');
+	$caller->send(query => q{SELECT vacuum_analyze_table('g1')});
+	eventually($node, 'gate', q{SELECT count(*) = 1 FROM maintenance_workers() WHERE waiting_for IS NOT NULL}, 'its job is at work');
+	is($node->psql('gate', 'DROP EXTENSION train_perf'), 0, 'DROP EXTENSION does not wait for the caller');
+	open_gate($keeper);
+	ok($caller->answer->{error}, 'who is told');
+};
+
+# VACUUM waits for the last pin on a page of an index, for which no lock_timeout exists.
+subtest 'caller_with_an_open_cursor' => sub {
+	$node->safe_psql('app', q{
+		CREATE TABLE pinned AS SELECT n FROM generate_series(1, 5000) n;
+		CREATE INDEX ON pinned (n)});
+	$node->safe_psql('app', 'VACUUM ANALYZE pinned');
+	$node->safe_psql('app', 'DELETE FROM pinned WHERE n % 2 = 0');
+	my $caller = client($node, 'app');
+	sql($caller, $_) for 'BEGIN', 'SET LOCAL enable_seqscan = off', 'SET LOCAL enable_bitmapscan = off',
+	  'DECLARE c CURSOR FOR SELECT n FROM pinned WHERE n > 0 ORDER BY n', 'FETCH c';
+	my $answer = $caller->query(q{SELECT vacuum_analyze_table('pinned')});
+	is($answer->{error}{C}, '55P03', 'its job gives up');
+	like($answer->{error}{M}, qr/a page that a cursor has pinned/, 'and says why');
+};
+
+log_is_clean($node);
+done_testing();
