@@ -50,6 +50,10 @@ JobWorker* Board::FindWorker(uint64 number) noexcept {
 
 uint64 Board::Post(const MaintenanceRequest& request, Latch* latch) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
+  int same = 0;
+  for (const Place& place : places_)
+    same += place.state != State::kFree && place.request.database == request.database ? 1 : 0;
+  if (same >= kRequestsPerDatabase) return 0;
   for (Place& place : places_) {
     if (place.state != State::kFree) continue;
     place = {State::kAsked, ++requests_made_, latch, 0, request};

@@ -48,14 +48,15 @@ struct JobWorker {
 class Board {
  public:
   static constexpr int kRequests = 256;
+  static constexpr int kRequestsPerDatabase = kRequests / 2;
   static constexpr int kMostWorkers = 64;
   static constexpr int kMostDatabases = 512;
 
   void Init(LWLock* lock) noexcept;
 
   // --- Who asks ---
-  // The number of the request, or 0 if there is no room. `latch` is set when it is answered;
-  // nullptr: nobody waits.
+  // The number of the request, or 0 if there is no room, at all or for one database. `latch` is set
+  // when it is answered; nullptr: nobody waits.
   uint64 Post(const MaintenanceRequest& request, Latch* latch) noexcept;
   // Whether it is answered, which frees its place.
   bool TakeAnswer(uint64 number, int64* answer) noexcept;

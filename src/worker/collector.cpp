@@ -26,6 +26,7 @@ namespace {
 constexpr int kBatch = 500;      // events per transaction
 constexpr long kPauseMs = 1000;  // the longest that an event waits
 constexpr int64 kUpkeepUs = 600 * USECS_PER_SEC;
+constexpr int64 kMostRequestsPauseUs = 5 * USECS_PER_SEC;  // somebody waits
 constexpr int64 kTendUs = 30 * USECS_PER_SEC;
 
 Oid database = InvalidOid;
@@ -177,7 +178,10 @@ bool TakeRequests() {
   while (board->HasRequests(database) && !ShutdownRequestPending) {
     request_batch::Begin();
     const int32 taken = TryDurably(&take_requests);
-    if (taken < 0) return false;
+    if (taken < 0) {
+      take_requests.due = Min(take_requests.due, GetCurrentTimestamp() + kMostRequestsPauseUs);
+      return false;
+    }
     request_batch::Done();
     if (taken == 0) break;  // an extension that waits for ALTER EXTENSION UPDATE
   }
