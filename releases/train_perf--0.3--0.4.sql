@@ -901,7 +901,7 @@ END
 $$;
 COMMENT ON FUNCTION note_indexes_left(text[]) IS 'Part of reindex_bloated_indexes: the NOTICE.';
 
-CREATE FUNCTION queue_rebuilds(threshold numeric, asker oid)
+CREATE FUNCTION queue_rebuilds(threshold numeric, asker oid, scheduled boolean)
 RETURNS TABLE (job_id bigint, schemaname text, indexname text, bloat_ratio numeric)
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -928,6 +928,7 @@ BEGIN ATOMIC
                                          queue_rebuilds.asker)) AS job_id
       FROM ranked r
      WHERE r.verdict = 'rebuild'::text
+       AND (NOT queue_rebuilds.scheduled OR r.bloat_ratio >= coalesce(settled_ratio(r.indexrelid) + 20::numeric, 0::numeric))
   )
   SELECT a.job_id, n.nspname::text COLLATE "default", c.relname::text COLLATE "default", a.bloat_ratio
     FROM asked a
@@ -936,7 +937,8 @@ BEGIN ATOMIC
    WHERE (SELECT note_indexes_left(l.reasons) FROM left_alone l) IS NOT NULL
    ORDER BY a.bloat_ratio DESC, a.bytes_to_win DESC, a.indexrelid;
 END;
-COMMENT ON FUNCTION queue_rebuilds(numeric, oid) IS 'Part of reindex_bloated_indexes.';
+COMMENT ON FUNCTION queue_rebuilds(numeric, oid, boolean) IS
+  'Part of reindex_bloated_indexes() and monthly_maintenance().';
 
 CREATE FUNCTION reindex_bloated_indexes(bloat_threshold numeric DEFAULT 20.0)
 RETURNS TABLE (job_id bigint, schemaname text, indexname text, bloat_ratio numeric)
@@ -945,6 +947,12 @@ COMMENT ON FUNCTION reindex_bloated_indexes(numeric) IS
   'Queues a concurrent rebuild of every index of at least 1 MB that snapshots cover, that the caller may '
   'rebuild, and whose bloat, by a fresh estimate, is above the threshold; worst first. Returns those; a NOTICE '
   'counts what was left alone, and why. It does not wait for the jobs.';
+
+CREATE FUNCTION monthly_maintenance() RETURNS integer
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_monthly_maintenance';
+COMMENT ON FUNCTION monthly_maintenance() IS
+  'reindex_bloated_indexes() above train_perf.reindex_threshold, but for indexes that have not grown 20 points past '
+  'where they settled after their last rebuild. Returns how many rebuilds are queued.';
 
 CREATE FUNCTION note_settled_ratios() RETURNS void
 LANGUAGE sql VOLATILE
@@ -1324,7 +1332,7 @@ COMMENT ON TABLE retention_rules IS
   'column and the role when those are renamed; a rule ends with its table.';
 COMMENT ON COLUMN retention_rules.columnname IS 'The column that tells the age of a row.';
 COMMENT ON COLUMN retention_rules.keep IS 'Rows older than that are deleted.';
-COMMENT ON COLUMN retention_rules.requested_by IS 'The role as which they are deleted.';
+COMMENT ON COLUMN retention_rules.requested_by IS 'The role that asked; see retention_role().';
 COMMENT ON COLUMN retention_rules.relid IS 'The table; NULL: there was none of that name when the rule was restored.';
 
 CREATE FUNCTION retention_column_type(relation oid, attnum smallint) RETURNS oid
@@ -1472,8 +1480,8 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION set_retention(text, text, interval) IS
   'Has the daily job delete rows of a table whose column (date, timestamp or timestamptz) is older than `keep`, in '
-  'small batches, as the current role, which needs SELECT and DELETE; whole partitions by that column are dropped '
-  'if the role owns them. Replaces an earlier rule for the table.';
+  'small batches, as the current role, which needs SELECT and DELETE, or as the owner of the table if it may act as '
+  'the owner; whole partitions by that column are dropped if the role owns them. Replaces an earlier rule for the table.';
 
 CREATE FUNCTION drop_retention(table_name text) RETURNS boolean
 LANGUAGE sql VOLATILE
@@ -1525,10 +1533,20 @@ COMMENT ON FUNCTION refresh_retention_rules() IS
   'Lets the names in retention_rules follow what was renamed, and ends the rules of tables that are gone. Returns '
   'how many of those.';
 
+CREATE FUNCTION retention_role(role oid, relation oid) RETURNS oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  -- A trigger that the owner adds later would run with the rights of a superuser who asked.
+  SELECT CASE WHEN pg_has_role(retention_role.role, c.relowner, 'USAGE'::text) THEN c.relowner ELSE retention_role.role END
+    FROM pg_catalog.pg_class c WHERE c.oid = retention_role.relation;
+END;
+COMMENT ON FUNCTION retention_role(oid, oid) IS
+  'As whom rows are deleted: the owner of the table if the role that asked may act as the owner, else that role.';
+
 CREATE FUNCTION queue_retention() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT pg_catalog.count(queue_job('retention'::text, r.relid, r.role,
+  SELECT pg_catalog.count(queue_job('retention'::text, r.relid, retention_role(r.role, r.relid),
                          pg_catalog.format('keeps %s by %I'::text, r.keep, r.columnname), NULL::numeric, true))::integer
     FROM retention_rules r
     JOIN pg_catalog.pg_roles o ON o.oid = r.role;
@@ -1647,7 +1665,7 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT refresh_retention_rules();
   WITH rule AS MATERIALIZED (
-    SELECT r.relid, r.columnname, r.role, y.type, o.obstacle, o.obstacle_sqlstate,
+    SELECT r.relid, r.columnname, retention_role(r.role, r.relid) AS role, y.type, o.obstacle, o.obstacle_sqlstate,
            retention_cutoff(y.type, r.keep, coalesce(z.name, 'UTC'::text)) AS cutoff
       FROM retention_rules r
      CROSS JOIN schedule_timezone() z
@@ -2207,7 +2225,7 @@ BEGIN ATOMIC
   SELECT pg_catalog.format(
            CASE cron_command.kind
              WHEN 'weekly'::text THEN 'SELECT %I.%I()'::text
-             ELSE 'SELECT * FROM %I.%I(pg_catalog.current_setting(''train_perf.reindex_threshold'')::pg_catalog.numeric)'::text END,
+             ELSE 'SELECT %I.%I() -- reindex_bloated_indexes() above train_perf.reindex_threshold'::text END,
            n.nspname, p.proname)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
    WHERE p.oid = CASE cron_command.kind WHEN 'weekly'::text THEN cron_command.weekly::oid ELSE cron_command.monthly::oid END;
@@ -2221,7 +2239,7 @@ BEGIN ATOMIC
   SELECT s.name, j.jobname,
          extract(minute FROM p.clock)::text || ' '::text || extract(hour FROM p.clock)::text || ' '::text
            || CASE s.name WHEN 'weekly'::text THEN '* * '::text || p.day::text ELSE p.day::text || ' * *'::text END,
-         cron_command(s.name, 'weekly_maintenance()'::regprocedure, 'reindex_bloated_indexes(numeric)'::regprocedure)
+         cron_command(s.name, 'weekly_maintenance()'::regprocedure, 'monthly_maintenance()'::regprocedure)
     FROM schedule_settings() s
     JOIN (VALUES ('weekly'::text, 'vacuum-analyze-weekly'::text), ('monthly'::text, 'reindex-bloated'::text)) AS j (name, jobname)
       ON j.name = s.name
@@ -3124,6 +3142,7 @@ SELECT * FROM (VALUES
   ('operate', 'EXECUTE', 'FUNCTION',
    'perform_weekly_maintenance(regprocedure, regprocedure, regprocedure)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'weekly_maintenance()'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'monthly_maintenance()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'retention_column_type(oid, smallint)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_retention(oid, text, smallint, interval)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_retention_type(oid, smallint, oid)'::regprocedure::oid),
@@ -3226,28 +3245,29 @@ BEGIN
            'queue_leftover_drops_of', 'rebuild_obstacle', 'is_rebuild_in_vain', 'settled_ratio',
            'unfinished_rebuild', 'judge_rebuilds', 'request_maintenance_as', 'ask_for_rebuild',
            'tables_with_storage', 'queue_rebuilds_of', 'reindex_if_bloated', 'note_indexes_left',
-           'queue_rebuilds', 'reindex_bloated_indexes', 'note_settled_ratios',
-           'queue_scheduled_reindex', 'bytes_for_rebuild', 'index_of_job', 'rebuilt_index',
-           'plan_reindex', 'note_rebuild', 'duration_text', 'conclude_reindex', 'plan_drop_index',
-           'conclude_drop_index', 'queue_leftover_drops', 'retention_column_type',
-           'check_retention', 'check_retention_type', 'guard_retention_rule',
-           'guard_retention_end', 'retention_target', 'set_retention', 'drop_retention',
-           'warn_retention_ended', 'refresh_retention_rules', 'queue_retention',
-           'retention_cutoff', 'has_dependents', 'outdated_partitions', 'can_skip_locked',
-           'delete_batch_command', 'retention_obstacle', 'plan_retention', 'conclude_retention',
-           'maintenance_tables', 'parse_schedule', 'check_schedule', 'schedule_instants',
-           'schedule_zone', 'schedule_due', 'schedule_next', 'schedule_settings', 'window_setting',
-           'queue_weekly_maintenance', 'queue_monthly_maintenance', 'try_maintenance',
-           'warn_maintenance', 'run_daily_maintenance', 'prune_maintenance_jobs',
-           'running_weekly_maintenance', 'require_preload', 'weekly_obstacle', 'request_vacuum',
-           'vacuum_covered_tables', 'capture_for_weekly', 'check_for_weekly',
-           'perform_weekly_maintenance', 'weekly_maintenance', 'cron_member', 'cron_database',
-           'cron_timezone', 'cron_schedules_here', 'require_cron', 'cron_command', 'cron_plan',
-           'check_cron_plan', 'note_cron_timezone', 'own_cron_job', 'other_cron_role',
-           'unschedule_cron_job', 'note_cron_job', 'schedule_cron_job', 'schedule_maintenance',
-           'unschedule_maintenance', 'compare_with_cron', 'look_at_cron', 'note_schedule_settings',
-           'due_maintenance', 'run_due_schedule', 'table_bytes', 'plan_statistics_job',
-           'vacuum_horizon', 'describe_vacuum', 'claim_maintenance_job', 'next_maintenance_due',
+           'queue_rebuilds', 'reindex_bloated_indexes', 'monthly_maintenance',
+           'note_settled_ratios', 'queue_scheduled_reindex', 'bytes_for_rebuild', 'index_of_job',
+           'rebuilt_index', 'plan_reindex', 'note_rebuild', 'duration_text', 'conclude_reindex',
+           'plan_drop_index', 'conclude_drop_index', 'queue_leftover_drops',
+           'retention_column_type', 'check_retention', 'check_retention_type',
+           'guard_retention_rule', 'guard_retention_end', 'retention_target', 'set_retention',
+           'drop_retention', 'warn_retention_ended', 'refresh_retention_rules', 'retention_role',
+           'queue_retention', 'retention_cutoff', 'has_dependents', 'outdated_partitions',
+           'can_skip_locked', 'delete_batch_command', 'retention_obstacle', 'plan_retention',
+           'conclude_retention', 'maintenance_tables', 'parse_schedule', 'check_schedule',
+           'schedule_instants', 'schedule_zone', 'schedule_due', 'schedule_next',
+           'schedule_settings', 'window_setting', 'queue_weekly_maintenance',
+           'queue_monthly_maintenance', 'try_maintenance', 'warn_maintenance',
+           'run_daily_maintenance', 'prune_maintenance_jobs', 'running_weekly_maintenance',
+           'require_preload', 'weekly_obstacle', 'request_vacuum', 'vacuum_covered_tables',
+           'capture_for_weekly', 'check_for_weekly', 'perform_weekly_maintenance',
+           'weekly_maintenance', 'cron_member', 'cron_database', 'cron_timezone',
+           'cron_schedules_here', 'require_cron', 'cron_command', 'cron_plan', 'check_cron_plan',
+           'note_cron_timezone', 'own_cron_job', 'other_cron_role', 'unschedule_cron_job',
+           'note_cron_job', 'schedule_cron_job', 'schedule_maintenance', 'unschedule_maintenance',
+           'compare_with_cron', 'look_at_cron', 'note_schedule_settings', 'due_maintenance',
+           'run_due_schedule', 'table_bytes', 'plan_statistics_job', 'vacuum_horizon',
+           'describe_vacuum', 'claim_maintenance_job', 'next_maintenance_due',
            'plan_maintenance_job', 'retry_delay', 'is_worth_retrying', 'note_job_alert',
            'try_note_job_alert', 'finish_maintenance_job', 'maintenance_requests',
            'answer_maintenance_request', 'note_maintenance_due', 'cancel_maintenance_worker',

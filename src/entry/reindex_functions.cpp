@@ -4,6 +4,7 @@
 #include "capture/capture.hpp"
 #include "maintenance/permission.hpp"
 #include "pg/own_extension.hpp"
+#include "pg/settings.hpp"
 
 extern "C" {
 #include "catalog/pg_type.h"
@@ -19,6 +20,7 @@ using namespace train_perf;
 extern "C" {
 TRAIN_PERF_FUNCTION(tp_reindex_if_bloated);
 TRAIN_PERF_FUNCTION(tp_reindex_bloated_indexes);
+TRAIN_PERF_FUNCTION(tp_monthly_maintenance);
 }
 
 namespace {
@@ -107,9 +109,21 @@ Datum tp_reindex_bloated_indexes(PG_FUNCTION_ARGS) {
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   Oid types[] = {NUMERICOID, OIDOID};
   Datum values[] = {CheckedThreshold(fcinfo->args[0]), ObjectIdGetDatum(GetUserId())};
-  CallAsOwner(fcinfo, "queue_rebuilds($1, $2)", 2, types, values);
+  CallAsOwner(fcinfo, "queue_rebuilds($1, $2, false)", 2, types, values);
   for (uint64 i = 0; i < SPI_processed; ++i)
     tuplestore_puttuple(result->setResult, SPI_tuptable->vals[i]);
   SPI_finish();
   PG_RETURN_VOID();
+}
+
+Datum tp_monthly_maintenance(PG_FUNCTION_ARGS) {
+  RequireWorkers("monthly_maintenance()");
+  Oid types[] = {NUMERICOID, OIDOID};
+  Datum values[] = {
+      DirectFunctionCall1(float8_numeric, Float8GetDatum(settings::reindex_threshold)),
+      ObjectIdGetDatum(GetUserId())};
+  CallAsOwner(fcinfo, "queue_rebuilds($1, $2, true)", 2, types, values);
+  const auto queued = static_cast<int32>(SPI_processed);
+  SPI_finish();
+  PG_RETURN_INT32(queued);
 }

@@ -368,7 +368,7 @@ END
 $$;
 COMMENT ON FUNCTION note_indexes_left(text[]) IS 'Part of reindex_bloated_indexes: the NOTICE.';
 
-CREATE FUNCTION queue_rebuilds(threshold numeric, asker oid)
+CREATE FUNCTION queue_rebuilds(threshold numeric, asker oid, scheduled boolean)
 RETURNS TABLE (job_id bigint, schemaname text, indexname text, bloat_ratio numeric)
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
@@ -395,6 +395,7 @@ BEGIN ATOMIC
                                          queue_rebuilds.asker)) AS job_id
       FROM ranked r
      WHERE r.verdict = 'rebuild'::text
+       AND (NOT queue_rebuilds.scheduled OR r.bloat_ratio >= coalesce(settled_ratio(r.indexrelid) + 20::numeric, 0::numeric))
   )
   SELECT a.job_id, n.nspname::text COLLATE "default", c.relname::text COLLATE "default", a.bloat_ratio
     FROM asked a
@@ -403,7 +404,8 @@ BEGIN ATOMIC
    WHERE (SELECT note_indexes_left(l.reasons) FROM left_alone l) IS NOT NULL
    ORDER BY a.bloat_ratio DESC, a.bytes_to_win DESC, a.indexrelid;
 END;
-COMMENT ON FUNCTION queue_rebuilds(numeric, oid) IS 'Part of reindex_bloated_indexes.';
+COMMENT ON FUNCTION queue_rebuilds(numeric, oid, boolean) IS
+  'Part of reindex_bloated_indexes() and monthly_maintenance().';
 
 CREATE FUNCTION reindex_bloated_indexes(bloat_threshold numeric DEFAULT 20.0)
 RETURNS TABLE (job_id bigint, schemaname text, indexname text, bloat_ratio numeric)
@@ -412,6 +414,12 @@ COMMENT ON FUNCTION reindex_bloated_indexes(numeric) IS
   'Queues a concurrent rebuild of every index of at least 1 MB that snapshots cover, that the caller may '
   'rebuild, and whose bloat, by a fresh estimate, is above the threshold; worst first. Returns those; a NOTICE '
   'counts what was left alone, and why. It does not wait for the jobs.';
+
+CREATE FUNCTION monthly_maintenance() RETURNS integer
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_monthly_maintenance';
+COMMENT ON FUNCTION monthly_maintenance() IS
+  'reindex_bloated_indexes() above train_perf.reindex_threshold, but for indexes that have not grown 20 points past '
+  'where they settled after their last rebuild. Returns how many rebuilds are queued.';
 
 CREATE FUNCTION note_settled_ratios() RETURNS void
 LANGUAGE sql VOLATILE

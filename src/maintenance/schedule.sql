@@ -522,7 +522,7 @@ BEGIN ATOMIC
   SELECT pg_catalog.format(
            CASE cron_command.kind
              WHEN 'weekly'::text THEN 'SELECT %I.%I()'::text
-             ELSE 'SELECT * FROM %I.%I(pg_catalog.current_setting(''train_perf.reindex_threshold'')::pg_catalog.numeric)'::text END,
+             ELSE 'SELECT %I.%I() -- reindex_bloated_indexes() above train_perf.reindex_threshold'::text END,
            n.nspname, p.proname)
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
    WHERE p.oid = CASE cron_command.kind WHEN 'weekly'::text THEN cron_command.weekly::oid ELSE cron_command.monthly::oid END;
@@ -536,7 +536,7 @@ BEGIN ATOMIC
   SELECT s.name, j.jobname,
          extract(minute FROM p.clock)::text || ' '::text || extract(hour FROM p.clock)::text || ' '::text
            || CASE s.name WHEN 'weekly'::text THEN '* * '::text || p.day::text ELSE p.day::text || ' * *'::text END,
-         cron_command(s.name, 'weekly_maintenance()'::regprocedure, 'reindex_bloated_indexes(numeric)'::regprocedure)
+         cron_command(s.name, 'weekly_maintenance()'::regprocedure, 'monthly_maintenance()'::regprocedure)
     FROM schedule_settings() s
     JOIN (VALUES ('weekly'::text, 'vacuum-analyze-weekly'::text), ('monthly'::text, 'reindex-bloated'::text)) AS j (name, jobname)
       ON j.name = s.name

@@ -109,7 +109,7 @@ CREATE TEMP VIEW operating AS
          ('request_vacuum(regprocedure,oid)', 'EXECUTE'), ('vacuum_covered_tables()', 'EXECUTE'),
          ('capture_for_weekly()', 'EXECUTE'), ('check_for_weekly()', 'EXECUTE'),
          ('perform_weekly_maintenance(regprocedure,regprocedure,regprocedure)', 'EXECUTE'),
-         ('weekly_maintenance()', 'EXECUTE'), ('retention_column_type(oid,smallint)', 'EXECUTE'),
+         ('weekly_maintenance()', 'EXECUTE'), ('monthly_maintenance()', 'EXECUTE'), ('retention_column_type(oid,smallint)', 'EXECUTE'),
          ('check_retention(oid,text,smallint,interval)', 'EXECUTE'),
          ('check_retention_type(oid,smallint,oid)', 'EXECUTE'), ('retention_target(text,text)', 'EXECUTE'),
          ('set_retention(text,text,interval)', 'EXECUTE'), ('drop_retention(text)', 'EXECUTE'),

@@ -247,7 +247,7 @@ subtest 'pg_cron' => sub {
 	is(value('SELECT schedule_maintenance()'), '2', 'two jobs');
 	is(value('SELECT schedule_maintenance()'), '2', 'again');
 	is(value(q{SELECT string_agg(jobname || ': ' || schedule || ' ' || command || ' ' || active, E'\n' ORDER BY jobname) FROM cron.job}),
-		"reindex-bloated: 0 3 1 * * SELECT * FROM public.reindex_bloated_indexes(pg_catalog.current_setting('train_perf.reindex_threshold')::pg_catalog.numeric) true\n"
+		"reindex-bloated: 0 3 1 * * SELECT public.monthly_maintenance() -- reindex_bloated_indexes() above train_perf.reindex_threshold true\n"
 		  . 'vacuum-analyze-weekly: 0 2 * * 0 SELECT public.weekly_maintenance() true', 'once each');
 	is(value($keepers), 'daily workers, monthly pg_cron, weekly pg_cron', 'it keeps them');
 	$node->command_ok([ 'psql', '-X', '-d', 'postgres', '-v', 'ON_ERROR_STOP=1', '-c', value(q{SELECT command FROM cron.job WHERE jobname = 'reindex-bloated'}) ],
