@@ -36,7 +36,7 @@ Board::Due* Board::FindDue(Oid database) noexcept {
 Board::Due* Board::FindOrAddDue(Oid database) noexcept {
   if (Due* due = FindDue(database)) return due;
   Due* due = FindDue(InvalidOid);
-  if (due != nullptr) *due = {database, DT_NOEND, 0, true, nullptr};
+  if (due != nullptr) *due = {database, true, DT_NOEND, 0, nullptr};
   return due;
 }
 

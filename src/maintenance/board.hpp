@@ -127,9 +127,9 @@ class Board {
   };
   struct Due {
     Oid database;
+    bool look;
     TimestampTz at;
     uint64 changes;
-    bool look;
     Latch* taker;
   };
 
