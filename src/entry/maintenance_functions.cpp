@@ -276,6 +276,8 @@ Datum tp_request_maintenance(PG_FUNCTION_ARGS) {
 }
 
 Datum tp_await_maintenance(PG_FUNCTION_ARGS) {
+  RequirePreload();
+  PreventCommandDuringRecovery("maintenance");
   InitMaterializedSRF(fcinfo, 0);
   auto* result = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
   int count = 0;

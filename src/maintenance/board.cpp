@@ -147,8 +147,6 @@ void Board::LookAgain(Oid database) noexcept {
   Due* due = FindDue(database);
   if (due == nullptr) return;
   due->look = true;
-  due->at = GetCurrentTimestamp();
-  ++due->changes;
   if (launcher_ != nullptr) SetLatch(launcher_);
 }
 

@@ -26,7 +26,8 @@ struct MaintenanceRequest {
 
 // What kCancel is answered with.
 enum CancelAnswer : int64 { kEnded = 0, kCancelled = 1, kNoSuchJob = -1, kNotAllowed = -2 };
-// What kQueue is answered with instead of the number of the job, where 10,000 have not ended.
+// What kQueue is answered with instead of the number of the job, where 10,000, or 5,000 of the
+// role, have not ended.
 inline constexpr int64 kTooManyJobs = -3;
 
 enum class CancelReason : int { kNone, kUser, kLockTimeout, kDrainTimeout, kGaveWay };

@@ -341,7 +341,10 @@ BEGIN ATOMIC
     SELECT answer_maintenance_request(a.request,
              CASE WHEN a.action = 'cancel'::text THEN cancel_job(a.job_id, a.role)
                   WHEN a.for_role IS NULL THEN NULL::bigint  -- nobody waits, and the table is gone
-                  WHEN u.jobs >= 10000::bigint THEN -3::bigint
+                  WHEN u.jobs >= 10000::bigint
+                       OR (SELECT count(*) FROM maintenance_jobs j
+                            WHERE j.status IN ('queued'::text, 'running'::text) AND j.role = a.for_role) >= 5000::bigint
+                  THEN -3::bigint
                   ELSE insert_job(nextval('maintenance_jobs_job_id_seq'::regclass), a.kind, a.relid, a.for_role, a.reason,
                                   a.threshold, a.bloat_ratio, a.kind = 'reindex'::text) END) AS given
       FROM asked a CROSS JOIN unfinished u
