@@ -9,6 +9,7 @@
 #include "capture/query_stats.hpp"
 #include "core/latency_histogram.hpp"
 #include "core/sql_text.hpp"
+#include "entry/function.hpp"
 #include "maintenance/disk_space.hpp"
 #include "pg/boundary.hpp"
 #include "pg/settings.hpp"
@@ -22,10 +23,6 @@ extern "C" {
 }
 
 using namespace train_perf;
-
-#define TRAIN_PERF_FUNCTION(name)           \
-  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
-  PG_FUNCTION_INFO_V1(name)
 
 extern "C" {
 TRAIN_PERF_FUNCTION(tp_library_version);

@@ -4,22 +4,18 @@
 #include <cstring>
 
 #include "capture/capture.hpp"
+#include "entry/function.hpp"
 #include "maintenance/board.hpp"
 #include "maintenance/permission.hpp"
 #include "maintenance/request.hpp"
+#include "pg/own_extension.hpp"
 
 extern "C" {
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "utils/array.h"
-#include "utils/syscache.h"
 }
 
 using namespace train_perf;
-
-#define TRAIN_PERF_FUNCTION(name)           \
-  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
-  PG_FUNCTION_INFO_V1(name)
 
 extern "C" {
 TRAIN_PERF_FUNCTION(tp_request_maintenance);
@@ -93,15 +89,11 @@ struct Home {
   const char* query;
 };
 
-// Of the functions of the extension that the function being called belongs to.
+// Of the extension that the function being called belongs to.
 Home HomeOf(FunctionCallInfo fcinfo) {
-  const HeapTuple tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(fcinfo->flinfo->fn_oid));
-  if (!HeapTupleIsValid(tuple)) elog(ERROR, "cache lookup failed for a function of train_perf");
-  const auto* row = reinterpret_cast<FormData_pg_proc*>(GETSTRUCT(tuple));
-  const Home home{row->proowner, psprintf("SELECT * FROM %s.maintenance_state($1, $2)",
-                                          quote_identifier(get_namespace_name(row->pronamespace)))};
-  ReleaseSysCache(tuple);
-  return home;
+  const OwnExtension extension = ExtensionOf(fcinfo->flinfo->fn_oid);
+  return {extension.owner,
+          psprintf("SELECT * FROM %s.maintenance_state($1, $2)", QuotedSchema(extension))};
 }
 
 // In the current memory context; as of now, whatever snapshot the caller has.

@@ -2,6 +2,7 @@
 // decide in SQL, as the owner of the extension, on the caller's behalf.
 
 #include "capture/capture.hpp"
+#include "entry/function.hpp"
 #include "maintenance/permission.hpp"
 #include "pg/own_extension.hpp"
 #include "pg/settings.hpp"
@@ -12,10 +13,6 @@ extern "C" {
 }
 
 using namespace train_perf;
-
-#define TRAIN_PERF_FUNCTION(name)           \
-  PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
-  PG_FUNCTION_INFO_V1(name)
 
 extern "C" {
 TRAIN_PERF_FUNCTION(tp_reindex_if_bloated);

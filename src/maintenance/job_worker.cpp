@@ -372,6 +372,16 @@ Result Perform(const Job& job) {
   return result;
 }
 
+// In a catch block: the error goes to the server's log, its transaction ends.
+void ReportAndAbort() {
+  MemoryContextSwitchTo(job_context);
+  HOLD_INTERRUPTS();
+  EmitErrorReport();
+  AbortCurrentTransaction();
+  FlushErrorState();
+  RESUME_INTERRUPTS();
+}
+
 bool TryWriteEnd(const Job& job, const Result& result, int64 duration_ms) {
   volatile bool written = false;
   PG_TRY();
@@ -380,14 +390,7 @@ bool TryWriteEnd(const Job& job, const Result& result, int64 duration_ms) {
     written = true;
   }
   PG_CATCH();
-  {
-    MemoryContextSwitchTo(job_context);
-    HOLD_INTERRUPTS();
-    EmitErrorReport();
-    AbortCurrentTransaction();
-    FlushErrorState();
-    RESUME_INTERRUPTS();
-  }
+  { ReportAndAbort(); }
   PG_END_TRY();
   MemoryContextSwitchTo(job_context);
   return written;
@@ -462,14 +465,9 @@ bool ClaimOrNote(Oid database, Job* job) {
   }
   PG_CATCH();
   {
-    MemoryContextSwitchTo(job_context);
-    HOLD_INTERRUPTS();
-    EmitErrorReport();
-    AbortCurrentTransaction();
-    FlushErrorState();
+    ReportAndAbort();
     board->SetJob(place, 0);
     board->SetDueUnlessChanged(database, GetCurrentTimestamp() + kFailurePauseUs, looks);
-    RESUME_INTERRUPTS();
   }
   PG_END_TRY();
   MemoryContextSwitchTo(job_context);
