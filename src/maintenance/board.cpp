@@ -311,12 +311,13 @@ void Board::Leave(int place) noexcept {
 
 bool Board::MayStay(int place, int most) noexcept {
   LockScope guard(lock_, LW_SHARED);
+  const JobWorker& own = workers_[place];
   int older = 0;
-  for (const JobWorker& worker : workers_)
-    older += worker.database == workers_[place].database && worker.pid != 0 &&
-                     worker.number < workers_[place].number
-                 ? 1
-                 : 0;
+  for (const JobWorker& worker : workers_) {
+    const bool is_older =
+        worker.database == own.database && worker.pid != 0 && worker.number < own.number;
+    older += is_older ? 1 : 0;
+  }
   return older < most;
 }
 
