@@ -11,8 +11,7 @@ SQL_PARTS = src/entry/preamble.sql src/capture/capture.sql src/capture/history.s
 	src/snapshot/coverage.sql src/snapshot/foreign_keys.sql src/snapshot/estimate.sql src/snapshot/bloat.sql src/snapshot/usage.sql \
 	src/capture/status.sql src/snapshot/findings.sql src/alert/alert.sql src/alert/snapshots.sql \
 	src/maintenance/window.sql src/maintenance/jobs.sql src/maintenance/reindex.sql src/maintenance/retention.sql \
-	src/maintenance/schedule.sql \
-	src/maintenance/engine.sql \
+	src/maintenance/schedule.sql src/maintenance/engine.sql \
 	src/access/access.sql src/access/lockdown.sql
 DATA_built = $(EXTENSION)--$(EXTVERSION).sql
 # Full scripts of earlier versions, frozen, and the way from each to the next.
