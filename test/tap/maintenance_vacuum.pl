@@ -355,13 +355,54 @@ subtest 'malicious_index_expression' => sub {
 		'no more is kept of it than is of use');
 };
 
+# Event triggers run in the middle of a command at top level; since 17 REINDEX has them too.
+subtest 'event_trigger' => sub {
+	my @attacks = ('SET ROLE postgres', 'SET SESSION AUTHORIZATION DEFAULT', 'RESET SESSION AUTHORIZATION',
+		q{SELECT set_config('session_authorization', 'postgres', false)}, q{SELECT set_config('role', 'postgres', false)},
+		'RESET ROLE', 'SET ROLE mallory', 'ALTER ROLE mallory SUPERUSER', 'SELECT count(*) FROM pg_catalog.pg_authid',
+		'UPDATE public.maintenance_jobs SET role = 10', 'SET default_transaction_read_only = on',
+		'CREATE TEMP TABLE maintenance_jobs (n integer)', q{SET search_path = mallory}, q{SET lock_timeout = '1ms'});
+	my $attacks = join ', ', map { "\$attack\$$_\$attack\$" } @attacks;
+	as('mallory', qq{
+		DROP INDEX mallory.bait_expression_idx;
+		TRUNCATE mallory.seen;
+		CREATE INDEX bait_n ON mallory.bait (n);
+		CREATE FUNCTION mallory.on_command() RETURNS event_trigger LANGUAGE plpgsql AS \$f\$
+		DECLARE
+			attack text;
+			what text;
+		BEGIN
+			IF current_setting('application_name') <> 'train_perf maintenance' THEN RETURN; END IF;
+			FOREACH attack IN ARRAY ARRAY[$attacks] LOOP
+				BEGIN
+					EXECUTE attack;
+					what := 'done';
+				EXCEPTION WHEN others THEN
+					what := SQLSTATE;
+				END;
+				INSERT INTO mallory.seen VALUES (attack, what, current_user, session_user, current_setting('is_superuser'));
+			END LOOP;
+		END \$f\$});
+	$node->safe_psql('app', 'CREATE EVENT TRIGGER spy ON ddl_command_start EXECUTE FUNCTION mallory.on_command()');
+	like(as('mallory', q{SELECT vacuum_analyze_table('mallory.bait')}), qr/^job \d+: VACUUM/, 'VACUUM');
+	my $id = as('mallory', q{SELECT request_maintenance('reindex', 'mallory.bait_n'::regclass, NULL, NULL, 'test')});
+	reaches($node, 'app', $id, 'succeeded');
+	$node->safe_psql('app', 'DROP EVENT TRIGGER spy');
+	cmp_ok($node->safe_psql('app', 'SELECT count(*) FROM mallory.seen'), '>=', major_version($node) < 17 ? 0 : scalar @attacks,
+		'the code has run where REINDEX has event triggers');
+	is($node->safe_psql('app', q{SELECT string_agg(DISTINCT who || ' ' || session || ' ' || superuser, ',') FROM mallory.seen}),
+		major_version($node) < 17 ? '' : 'mallory mallory off', 'as whoever asked');
+	is($node->safe_psql('app', q{SELECT count(*) FROM mallory.seen WHERE what = 'done'
+		AND attack ~ 'postgres|AUTHORIZATION|SUPERUSER|authid|UPDATE'}), 0, 'in vain');
+	is($node->safe_psql('app', 'SELECT count(*) FROM pg_roles WHERE rolsuper'), 1, 'nobody became superuser');
+};
+
 subtest 'planted_functions' => sub {
 	$node->safe_psql('app', 'GRANT CREATE ON SCHEMA public TO mallory');
 	as('mallory', q{
 		CREATE FUNCTION public.planted() RETURNS void LANGUAGE plpgsql AS $f$
 		BEGIN INSERT INTO mallory.seen VALUES ('planted', NULL, current_user, session_user, NULL); END $f$;
 		TRUNCATE mallory.seen;
-		DROP INDEX mallory.bait_expression_idx;
 	});
 	for my $function ('format(text, text, text)', 'format(text, text)', 'quote_ident(name)', 'regexp_replace(text, text, text)',
 		'maintenance_target(bigint)', 'maintenance_state(bigint, oid)', 'queue_job(text, regclass, oid, text, numeric, boolean)',
