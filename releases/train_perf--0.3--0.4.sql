@@ -2957,27 +2957,21 @@ COMMENT ON PROCEDURE wait_for_maintenance(bigint, interval) IS
   'Waits until a job has ended and tells how (NOTICE, or WARNING if it failed). Holds no snapshot meanwhile, so it '
   'must be called outside a transaction block (25001). 57014 when the timeout expires; the job goes on.';
 
-CREATE FUNCTION maintenance_progress(OUT job_id bigint, OUT progress text)
-RETURNS SETOF record
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION maintenance_progress(pid integer) RETURNS text
+LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT w.job_id,
-         coalesce(
+  SELECT coalesce(
            (SELECT p.phase || CASE WHEN p.heap_blks_total > 0::bigint
                               THEN pg_catalog.format(', %s of %s blocks scanned'::text, p.heap_blks_scanned, p.heap_blks_total) ELSE ''::text END
-              FROM pg_catalog.pg_stat_progress_vacuum p WHERE p.pid = w.pid),
+              FROM pg_catalog.pg_stat_progress_vacuum p WHERE p.pid = maintenance_progress.pid),
            (SELECT p.phase || CASE WHEN p.blocks_total > 0::bigint
                               THEN pg_catalog.format(', %s of %s blocks'::text, p.blocks_done, p.blocks_total) ELSE ''::text END
-              FROM pg_catalog.pg_stat_progress_create_index p WHERE p.pid = w.pid),
+              FROM pg_catalog.pg_stat_progress_create_index p WHERE p.pid = maintenance_progress.pid),
            (SELECT p.phase || CASE WHEN p.sample_blks_total > 0::bigint
                               THEN pg_catalog.format(', %s of %s blocks'::text, p.sample_blks_scanned, p.sample_blks_total) ELSE ''::text END
-              FROM pg_catalog.pg_stat_progress_analyze p WHERE p.pid = w.pid))
-    FROM maintenance_workers() w;
+              FROM pg_catalog.pg_stat_progress_analyze p WHERE p.pid = maintenance_progress.pid));
 END;
-COMMENT ON FUNCTION maintenance_progress() IS
-  'How far the workers of this database are; for the view maintenance_status, since the server shows progress of '
-  'others to few.';
+COMMENT ON FUNCTION maintenance_progress(integer) IS 'How far a worker is: phase and blocks; NULL: between two.';
 
 CREATE FUNCTION is_maintenance_starved() RETURNS boolean
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_is_maintenance_starved';
@@ -2985,8 +2979,7 @@ COMMENT ON FUNCTION is_maintenance_starved() IS
   'Whether the server had no place for the last worker that was to be started.';
 
 CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean) RETURNS text
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
               WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
@@ -2996,6 +2989,21 @@ END;
 COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS
   'What keeps a queued job from starting, if not the job before it.';
 
+CREATE FUNCTION maintenance_status(OUT job_id bigint, OUT waiting_for text, OUT progress text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT j.job_id,
+         CASE WHEN j.status = 'running'::text THEN w.waiting_for ELSE coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for) END,
+         CASE WHEN j.status = 'running'::text THEN maintenance_progress(w.pid) END
+    FROM maintenance_jobs j LEFT JOIN maintenance_workers() w ON w.job_id = j.job_id
+   WHERE j.status IN ('queued'::text, 'running'::text);
+END;
+COMMENT ON FUNCTION maintenance_status() IS
+  'How jobs stand at this moment. For the view maintenance_status, and so for everybody: the server shows progress '
+  'of others to few.';
+
 CREATE VIEW maintenance_status WITH (security_barrier) AS
 SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status, j.attempts, j.not_before,
        j.requested_at, j.started_at, j.finished_at,
@@ -3003,13 +3011,10 @@ SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status
             THEN (pg_catalog.date_part('epoch', clock_timestamp() - j.started_at) * 1000)::bigint
             ELSE j.duration_ms END AS duration_ms,
        j.bytes_before, j.bytes_after, j.rows_removed, j.error_message, j.sqlstate,
-       CASE j.status WHEN 'running' THEN w.waiting_for
-                     WHEN 'queued' THEN coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for)
-                     ELSE j.waiting_for END AS waiting_for,
-       p.progress, j.summary
+       CASE WHEN j.status IN ('queued', 'running') THEN u.waiting_for ELSE j.waiting_for END AS waiting_for,
+       u.progress, j.summary
   FROM maintenance_jobs j
-  LEFT JOIN maintenance_workers() w ON j.status = 'running' AND w.job_id = j.job_id
-  LEFT JOIN maintenance_progress() p ON j.status = 'running' AND p.job_id = j.job_id
+  LEFT JOIN maintenance_status() u ON u.job_id = j.job_id
  WHERE pg_has_role(current_user, j.role, 'MEMBER')
     OR has_table_privilege(current_user, 'maintenance_jobs'::regclass::oid, 'SELECT');
 COMMENT ON VIEW maintenance_status IS
@@ -3146,6 +3151,8 @@ SELECT * FROM (VALUES
    'perform_weekly_maintenance(regprocedure, regprocedure, regprocedure)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'weekly_maintenance()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'monthly_maintenance()'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'request_maintenance(text, oid, numeric, numeric, text)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'await_maintenance(bigint[])'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'retention_column_type(oid, smallint)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_retention(oid, text, smallint, interval)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_retention_type(oid, smallint, oid)'::regprocedure::oid),
@@ -3277,7 +3284,7 @@ BEGIN
            'cancel_job', 'take_maintenance_requests', 'recover_maintenance_jobs',
            'tend_maintenance', 'maintenance_state', 'vacuum_analyze_table',
            'cancel_maintenance_job', 'wait_for_maintenance', 'maintenance_progress',
-           'is_maintenance_starved', 'queue_obstacle')
+           'is_maintenance_starved', 'queue_obstacle', 'maintenance_status')
   LOOP
     fresh := fresh || member.oid;
     FOR grantee IN
@@ -3320,10 +3327,9 @@ END
 $$;
 
 -- These check who asks.
-GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text), await_maintenance(bigint[]),
-  vacuum_analyze_table(text), cancel_maintenance_job(bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION vacuum_analyze_table(text), reindex_if_bloated(text, numeric), reindex_bloated_indexes(numeric),
+  cancel_maintenance_job(bigint) TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE wait_for_maintenance(bigint, interval) TO PUBLIC;
 -- Everybody may look at maintenance_status; it shows what is theirs.
 GRANT SELECT ON maintenance_status TO PUBLIC;
-GRANT EXECUTE ON FUNCTION maintenance_workers(), maintenance_progress(), queue_obstacle(timestamptz, boolean) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION reindex_if_bloated(text, numeric), reindex_bloated_indexes(numeric) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION maintenance_status() TO PUBLIC;

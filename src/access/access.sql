@@ -128,6 +128,8 @@ SELECT * FROM (VALUES
    'perform_weekly_maintenance(regprocedure, regprocedure, regprocedure)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'weekly_maintenance()'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'monthly_maintenance()'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'request_maintenance(text, oid, numeric, numeric, text)'::regprocedure::oid),
+  ('operate', 'EXECUTE', 'FUNCTION', 'await_maintenance(bigint[])'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'retention_column_type(oid, smallint)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_retention(oid, text, smallint, interval)'::regprocedure::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'check_retention_type(oid, smallint, oid)'::regprocedure::oid),

@@ -80,13 +80,12 @@ GRANT SELECT ON query_stats TO PUBLIC;
 GRANT EXECUTE ON FUNCTION query_stats() TO PUBLIC;
 -- These check who asks.
 GRANT EXECUTE ON FUNCTION estimate_table_bloat(regclass, integer), estimate_index_bloat(regclass, integer) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text), await_maintenance(bigint[]),
-  vacuum_analyze_table(text), cancel_maintenance_job(bigint) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION vacuum_analyze_table(text), reindex_if_bloated(text, numeric), reindex_bloated_indexes(numeric),
+  cancel_maintenance_job(bigint) TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE wait_for_maintenance(bigint, interval) TO PUBLIC;
 -- Everybody may look at maintenance_status; it shows what is theirs.
 GRANT SELECT ON maintenance_status TO PUBLIC;
-GRANT EXECUTE ON FUNCTION maintenance_workers(), maintenance_progress(), queue_obstacle(timestamptz, boolean) TO PUBLIC;
-GRANT EXECUTE ON FUNCTION reindex_if_bloated(text, numeric), reindex_bloated_indexes(numeric) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION maintenance_status() TO PUBLIC;
 
 DO $$
 BEGIN

@@ -427,27 +427,21 @@ COMMENT ON PROCEDURE wait_for_maintenance(bigint, interval) IS
   'Waits until a job has ended and tells how (NOTICE, or WARNING if it failed). Holds no snapshot meanwhile, so it '
   'must be called outside a transaction block (25001). 57014 when the timeout expires; the job goes on.';
 
-CREATE FUNCTION maintenance_progress(OUT job_id bigint, OUT progress text)
-RETURNS SETOF record
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+CREATE FUNCTION maintenance_progress(pid integer) RETURNS text
+LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT w.job_id,
-         coalesce(
+  SELECT coalesce(
            (SELECT p.phase || CASE WHEN p.heap_blks_total > 0::bigint
                               THEN pg_catalog.format(', %s of %s blocks scanned'::text, p.heap_blks_scanned, p.heap_blks_total) ELSE ''::text END
-              FROM pg_catalog.pg_stat_progress_vacuum p WHERE p.pid = w.pid),
+              FROM pg_catalog.pg_stat_progress_vacuum p WHERE p.pid = maintenance_progress.pid),
            (SELECT p.phase || CASE WHEN p.blocks_total > 0::bigint
                               THEN pg_catalog.format(', %s of %s blocks'::text, p.blocks_done, p.blocks_total) ELSE ''::text END
-              FROM pg_catalog.pg_stat_progress_create_index p WHERE p.pid = w.pid),
+              FROM pg_catalog.pg_stat_progress_create_index p WHERE p.pid = maintenance_progress.pid),
            (SELECT p.phase || CASE WHEN p.sample_blks_total > 0::bigint
                               THEN pg_catalog.format(', %s of %s blocks'::text, p.sample_blks_scanned, p.sample_blks_total) ELSE ''::text END
-              FROM pg_catalog.pg_stat_progress_analyze p WHERE p.pid = w.pid))
-    FROM maintenance_workers() w;
+              FROM pg_catalog.pg_stat_progress_analyze p WHERE p.pid = maintenance_progress.pid));
 END;
-COMMENT ON FUNCTION maintenance_progress() IS
-  'How far the workers of this database are; for the view maintenance_status, since the server shows progress of '
-  'others to few.';
+COMMENT ON FUNCTION maintenance_progress(integer) IS 'How far a worker is: phase and blocks; NULL: between two.';
 
 CREATE FUNCTION is_maintenance_starved() RETURNS boolean
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_is_maintenance_starved';
@@ -455,8 +449,7 @@ COMMENT ON FUNCTION is_maintenance_starved() IS
   'Whether the server had no place for the last worker that was to be started.';
 
 CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean) RETURNS text
-LANGUAGE sql VOLATILE SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
+LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
               WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
@@ -466,6 +459,21 @@ END;
 COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS
   'What keeps a queued job from starting, if not the job before it.';
 
+CREATE FUNCTION maintenance_status(OUT job_id bigint, OUT waiting_for text, OUT progress text)
+RETURNS SETOF record
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+  SELECT j.job_id,
+         CASE WHEN j.status = 'running'::text THEN w.waiting_for ELSE coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for) END,
+         CASE WHEN j.status = 'running'::text THEN maintenance_progress(w.pid) END
+    FROM maintenance_jobs j LEFT JOIN maintenance_workers() w ON w.job_id = j.job_id
+   WHERE j.status IN ('queued'::text, 'running'::text);
+END;
+COMMENT ON FUNCTION maintenance_status() IS
+  'How jobs stand at this moment. For the view maintenance_status, and so for everybody: the server shows progress '
+  'of others to few.';
+
 CREATE VIEW maintenance_status WITH (security_barrier) AS
 SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status, j.attempts, j.not_before,
        j.requested_at, j.started_at, j.finished_at,
@@ -473,13 +481,10 @@ SELECT j.job_id, j.kind, j.target, j.command, j.requested_by, j.reason, j.status
             THEN (pg_catalog.date_part('epoch', clock_timestamp() - j.started_at) * 1000)::bigint
             ELSE j.duration_ms END AS duration_ms,
        j.bytes_before, j.bytes_after, j.rows_removed, j.error_message, j.sqlstate,
-       CASE j.status WHEN 'running' THEN w.waiting_for
-                     WHEN 'queued' THEN coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for)
-                     ELSE j.waiting_for END AS waiting_for,
-       p.progress, j.summary
+       CASE WHEN j.status IN ('queued', 'running') THEN u.waiting_for ELSE j.waiting_for END AS waiting_for,
+       u.progress, j.summary
   FROM maintenance_jobs j
-  LEFT JOIN maintenance_workers() w ON j.status = 'running' AND w.job_id = j.job_id
-  LEFT JOIN maintenance_progress() p ON j.status = 'running' AND p.job_id = j.job_id
+  LEFT JOIN maintenance_status() u ON u.job_id = j.job_id
  WHERE pg_has_role(current_user, j.role, 'MEMBER')
     OR has_table_privilege(current_user, 'maintenance_jobs'::regclass::oid, 'SELECT');
 COMMENT ON VIEW maintenance_status IS

@@ -36,10 +36,7 @@ CREATE TEMP VIEW checking_the_caller AS
          ('estimate_index_bloat(regclass,integer)', 'EXECUTE'),
          ('vacuum_analyze_table(text)', 'EXECUTE'), ('reindex_if_bloated(text,numeric)', 'EXECUTE'),
          ('reindex_bloated_indexes(numeric)', 'EXECUTE'), ('cancel_maintenance_job(bigint)', 'EXECUTE'),
-         ('wait_for_maintenance(bigint,interval)', 'EXECUTE'), ('await_maintenance(bigint[])', 'EXECUTE'),
-         ('request_maintenance(text,oid,numeric,numeric,text)', 'EXECUTE'),
-         ('maintenance_workers()', 'EXECUTE'), ('maintenance_progress()', 'EXECUTE'),
-         ('queue_obstacle(timestamp with time zone,boolean)', 'EXECUTE');
+         ('wait_for_maintenance(bigint,interval)', 'EXECUTE'), ('maintenance_status()', 'EXECUTE');
 SELECT set_eq('SELECT object, privilege FROM of_everybody', 'TABLE checking_the_caller',
               'everybody_has_what_checks_its_caller');
 
@@ -109,7 +106,8 @@ CREATE TEMP VIEW operating AS
          ('request_vacuum(regprocedure,oid)', 'EXECUTE'), ('vacuum_covered_tables()', 'EXECUTE'),
          ('capture_for_weekly()', 'EXECUTE'), ('check_for_weekly()', 'EXECUTE'),
          ('perform_weekly_maintenance(regprocedure,regprocedure,regprocedure)', 'EXECUTE'),
-         ('weekly_maintenance()', 'EXECUTE'), ('monthly_maintenance()', 'EXECUTE'), ('retention_column_type(oid,smallint)', 'EXECUTE'),
+         ('weekly_maintenance()', 'EXECUTE'), ('monthly_maintenance()', 'EXECUTE'),
+         ('request_maintenance(text,oid,numeric,numeric,text)', 'EXECUTE'), ('await_maintenance(bigint[])', 'EXECUTE'), ('retention_column_type(oid,smallint)', 'EXECUTE'),
          ('check_retention(oid,text,smallint,interval)', 'EXECUTE'),
          ('check_retention_type(oid,smallint,oid)', 'EXECUTE'), ('retention_target(text,text)', 'EXECUTE'),
          ('set_retention(text,text,interval)', 'EXECUTE'), ('drop_retention(text)', 'EXECUTE'),

@@ -51,7 +51,7 @@ my $granted = q(
 
 # The documented exceptions. pg_monitor reads.
 my @public_functions = qw(query_stats estimate_table_bloat estimate_index_bloat vacuum_analyze_table
-	reindex_if_bloated reindex_bloated_indexes cancel_maintenance_job wait_for_maintenance);
+	reindex_if_bloated reindex_bloated_indexes cancel_maintenance_job wait_for_maintenance maintenance_status);
 my @public_views = qw(query_stats maintenance_status);
 my @for_database_owner = qw(grant_access revoke_access);
 my @writing = qw(query_stats_reset log_query_performance raise_slow_query_alert create_performance_alert
@@ -132,7 +132,7 @@ my %default_privileges = (
 	nothing => 'ALTER DEFAULT PRIVILEGES FOR ROLE supabase_admin REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;');
 
 # What masks, or checks its caller, itself.
-my $everybodys = join "\n", 'estimate_index_bloat EXECUTE', 'estimate_table_bloat EXECUTE', 'query_stats EXECUTE', 'query_stats SELECT';
+my $everybodys = join "\n", sort((map { "$_ EXECUTE" } @public_functions), map { "$_ SELECT" } @public_views);
 
 for my $case (sort keys %default_privileges)
 {

@@ -19,7 +19,8 @@ train_perf.maintenance_max_attempts = 100
 END
 with_extension($node, 'app');
 $node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
-$node->safe_psql('app', 'GRANT CREATE ON SCHEMA public TO shop; CREATE EXTENSION btree_gist; CREATE EXTENSION bloom');
+$node->safe_psql('app', 'GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text) TO shop;
+	GRANT CREATE ON SCHEMA public TO shop; CREATE EXTENSION btree_gist; CREATE EXTENSION bloom');
 
 sub as_shop
 {

@@ -31,7 +31,8 @@ END
 with_extension($node, 'app');
 $node->safe_psql('postgres', 'CREATE ROLE shop LOGIN');
 $node->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$disk'");
-$node->safe_psql('app', 'GRANT CREATE ON SCHEMA public TO shop; GRANT CREATE ON TABLESPACE small TO shop');
+$node->safe_psql('app', 'GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text) TO shop;
+	GRANT CREATE ON SCHEMA public TO shop; GRANT CREATE ON TABLESPACE small TO shop');
 
 sub as_shop
 {

@@ -13,6 +13,7 @@ use Workers;
 my $primary = maintenance_server('maintenance_primary', '', allows_streaming => 1);
 with_maintenance($primary, 'app');
 $primary->safe_psql('app', 'CREATE ROLE shop_owner LOGIN; CREATE TABLE t AS SELECT 1 AS n; ALTER TABLE t OWNER TO shop_owner;
+	GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text), await_maintenance(bigint[]) TO shop_owner;
 	CREATE UNLOGGED TABLE unlogged AS SELECT 1 AS n');
 slow_table($primary, 'app', 'big');
 $primary->backup('base');

@@ -28,6 +28,8 @@ $node->safe_psql('app', q{
 	CREATE ROLE clerk LOGIN IN ROLE clerks;
 	GRANT USAGE ON SCHEMA cron TO shop_owner;
 	CREATE SCHEMA shop AUTHORIZATION shop_owner;
+	GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text), await_maintenance(bigint[])
+	  TO shop_owner, stranger;
 	GRANT ALL ON SCHEMA shop TO clerks, stranger});
 
 # Pages full of dead rows, and one of live ones behind them, so that none is given back.
@@ -185,6 +187,7 @@ subtest 'prepared_transaction' => sub {
 # How long a caller waits, and what it can do meanwhile.
 
 add_gate($node, 'gate');
+$node->safe_psql('gate', 'GRANT EXECUTE ON FUNCTION await_maintenance(bigint[]) TO shop_owner, stranger');
 for my $table (qw(a b c))
 {
 	$node->safe_psql('gate', "CALL gated_table('shop_$table'); ALTER TABLE shop_$table OWNER TO shop_owner");
@@ -287,6 +290,7 @@ subtest 'cancelled_jobs' => sub {
 subtest 'malicious_index_expression' => sub {
 	$node->safe_psql('app', q{
 		CREATE ROLE mallory LOGIN;
+		GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text) TO mallory;
 		CREATE SCHEMA mallory AUTHORIZATION mallory;
 		GRANT USAGE ON SCHEMA mallory TO PUBLIC});
 	my @attacks = ('SET ROLE postgres', 'SET ROLE NONE', 'RESET ROLE', 'SET SESSION AUTHORIZATION postgres',
