@@ -325,7 +325,9 @@ void ExplainCancel(CancelReason reason, const char* waiting_for, Result* result)
 
 Result SkippedOrHindered(const Plan& plan) {
   if (plan.skip != nullptr) return {"skipped", nullptr, plan.skip, nullptr, 0};
-  return {"failed", plan.obstacle_sqlstate, plan.obstacle, plan.obstacle, 0};
+  const char* code = plan.obstacle_sqlstate;
+  const bool may_pass = code != nullptr && strncmp(code, "55", 2) == 0;
+  return {"failed", code, plan.obstacle, may_pass ? plan.obstacle : nullptr, 0};
 }
 
 Result Perform(const Job& job) {
