@@ -1678,7 +1678,12 @@ BEGIN ATOMIC
          r.obstacle, r.obstacle_sqlstate,
          CASE WHEN r.relid IS NOT NULL AND r.obstacle IS NULL
               THEN pg_catalog.array_append(
-                     ARRAY(SELECT 'DROP TABLE IF EXISTS '::text || p FROM outdated_partitions(r.relid, r.columnname, r.cutoff, r.role) p),
+                     -- Triggers may name what stands beside their table.
+                     ARRAY(SELECT 'SET search_path = pg_catalog, '::text || quote_ident(n.nspname::text) || ', pg_temp'::text
+                             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                            WHERE c.oid = r.relid
+                           UNION ALL
+                           SELECT 'DROP TABLE IF EXISTS '::text || p FROM outdated_partitions(r.relid, r.columnname, r.cutoff, r.role) p),
                      delete_batch_command(r.relid, r.columnname, r.type, r.cutoff, r.role)) END,
          true, NULL::bigint, NULL::numeric
     FROM (SELECT 1) AS one LEFT JOIN rule r ON true;
@@ -1711,9 +1716,10 @@ RETURNS SETOF record
 LANGUAGE sql STABLE
 BEGIN ATOMIC
   WITH pattern AS MATERIALIZED (
-    SELECT snapshot_patterns('train_perf.maintenance_tables'::text,
-             'conversations, conversation_turns, conversation_templates, scenarios, edge_cases, '
-             'generation_logs, export_logs, batch_jobs'::text) AS include
+    SELECT CASE WHEN current_setting('train_perf.maintenance_tables'::text, true) = ''::text THEN '{}'::text[]
+                ELSE snapshot_patterns('train_perf.maintenance_tables'::text,
+                       'conversations, conversation_turns, conversation_templates, scenarios, edge_cases, '
+                       'generation_logs, export_logs, batch_jobs'::text) END AS include
   ), own AS MATERIALIZED (
     SELECT d.objid
       FROM pg_catalog.pg_extension e
@@ -2983,7 +2989,11 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
               WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
-              THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+              THEN CASE WHEN isfinite(next_window_start(clock_timestamp()))
+                        THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+                        ELSE 'a valid maintenance window: see maintenance_schedule'::text END
+              WHEN current_setting('train_perf.maintenance_workers'::text, true) = '0'::text
+              THEN 'maintenance_workers, which is 0'::text
               WHEN is_maintenance_starved() THEN 'a free background worker: see max_worker_processes'::text END;
 END;
 COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS

@@ -453,7 +453,11 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
               WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
-              THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+              THEN CASE WHEN isfinite(next_window_start(clock_timestamp()))
+                        THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+                        ELSE 'a valid maintenance window: see maintenance_schedule'::text END
+              WHEN current_setting('train_perf.maintenance_workers'::text, true) = '0'::text
+              THEN 'maintenance_workers, which is 0'::text
               WHEN is_maintenance_starved() THEN 'a free background worker: see max_worker_processes'::text END;
 END;
 COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS

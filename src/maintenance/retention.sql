@@ -365,7 +365,12 @@ BEGIN ATOMIC
          r.obstacle, r.obstacle_sqlstate,
          CASE WHEN r.relid IS NOT NULL AND r.obstacle IS NULL
               THEN pg_catalog.array_append(
-                     ARRAY(SELECT 'DROP TABLE IF EXISTS '::text || p FROM outdated_partitions(r.relid, r.columnname, r.cutoff, r.role) p),
+                     -- Triggers may name what stands beside their table.
+                     ARRAY(SELECT 'SET search_path = pg_catalog, '::text || quote_ident(n.nspname::text) || ', pg_temp'::text
+                             FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+                            WHERE c.oid = r.relid
+                           UNION ALL
+                           SELECT 'DROP TABLE IF EXISTS '::text || p FROM outdated_partitions(r.relid, r.columnname, r.cutoff, r.role) p),
                      delete_batch_command(r.relid, r.columnname, r.type, r.cutoff, r.role)) END,
          true, NULL::bigint, NULL::numeric
     FROM (SELECT 1) AS one LEFT JOIN rule r ON true;

@@ -8,9 +8,10 @@ RETURNS SETOF record
 LANGUAGE sql STABLE
 BEGIN ATOMIC
   WITH pattern AS MATERIALIZED (
-    SELECT snapshot_patterns('train_perf.maintenance_tables'::text,
-             'conversations, conversation_turns, conversation_templates, scenarios, edge_cases, '
-             'generation_logs, export_logs, batch_jobs'::text) AS include
+    SELECT CASE WHEN current_setting('train_perf.maintenance_tables'::text, true) = ''::text THEN '{}'::text[]
+                ELSE snapshot_patterns('train_perf.maintenance_tables'::text,
+                       'conversations, conversation_turns, conversation_templates, scenarios, edge_cases, '
+                       'generation_logs, export_logs, batch_jobs'::text) END AS include
   ), own AS MATERIALIZED (
     SELECT d.objid
       FROM pg_catalog.pg_extension e

@@ -275,6 +275,8 @@ SELECT is(count(*), 0::bigint, 'no_temporary_tables') FROM maintenance_tables() 
 SET LOCAL train_perf.maintenance_tables = 'covered.*';
 SELECT bag_eq($$SELECT tablename FROM maintenance_tables() WHERE schemaname = 'covered'$$,
   $$VALUES ('scenarios'), ('edge_cases'), ('other'), ('export_logs')$$, 'a_partitioned_table_covers_its_partitions');
+SET LOCAL train_perf.maintenance_tables = '';
+SELECT is(count(*), 0::bigint, 'none') FROM maintenance_tables() WHERE schemaname = 'covered';
 SET LOCAL train_perf.maintenance_tables = 'covered.no_such_table';
 SELECT is(count(*), 0::bigint, 'a_pattern_that_fits_none') FROM maintenance_tables() WHERE schemaname = 'covered';
 SELECT bag_eq(
@@ -389,7 +391,8 @@ BEGIN
   DELETE FROM maintenance_jobs;
   INSERT INTO maintenance_jobs (kind, target, requested_by, relid, role)
   SELECT 'retention', t::text, r.requested_by, t, r.role FROM retention_rules r WHERE r.relid = t;
-  RETURN QUERY SELECT p.skip, p.obstacle, p.obstacle_sqlstate, p.commands, p.repeat FROM maintenance_jobs j, plan_retention(j) p;
+  -- Without the first, which sets the search_path.
+  RETURN QUERY SELECT p.skip, p.obstacle, p.obstacle_sqlstate, p.commands[2:], p.repeat FROM maintenance_jobs j, plan_retention(j) p;
 END
 $$;
 CREATE TABLE covered.things (id int PRIMARY KEY);
@@ -414,6 +417,8 @@ ALTER TABLE covered.measured_2002 OWNER TO schedule_owner;
 SET LOCAL ROLE schedule_owner;
 SELECT set_retention('covered.measurements', 'at', '10 years');
 RESET ROLE;
+SELECT is(commands[1], 'SET search_path = pg_catalog, covered, pg_temp', 'triggers_find_what_stands_beside_the_table')
+  FROM maintenance_jobs j, plan_retention(j) WHERE j.relid = 'covered.measurements'::regclass;
 SELECT is(commands[:array_length(commands, 1) - 1],
   ARRAY['DROP TABLE IF EXISTS covered.measured_long_ago', 'DROP TABLE IF EXISTS covered."measured"" 2001"'],
   'outdated_partitions_go_as_a_whole_but_not_those_of_others_or_in_use') FROM pg_temp.plan_for('covered.measurements');

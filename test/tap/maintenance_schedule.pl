@@ -149,7 +149,7 @@ subtest 'retention' => sub {
 		CREATE TABLE statements (rows bigint);
 		GRANT INSERT ON statements TO app;
 		CREATE FUNCTION note_statement() RETURNS trigger LANGUAGE plpgsql AS
-		  $$ BEGIN INSERT INTO public.statements SELECT count(*) FROM gone; RETURN NULL; END $$;
+		  $$ BEGIN INSERT INTO statements SELECT count(*) FROM gone; RETURN NULL; END $$;
 		CREATE TRIGGER note AFTER DELETE ON generation_logs REFERENCING OLD TABLE AS gone
 		  FOR EACH STATEMENT EXECUTE FUNCTION note_statement();
 	});
