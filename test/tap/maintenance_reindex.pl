@@ -195,7 +195,8 @@ $node->safe_psql('app', 'VACUUM twice');
 	my %jobs = map { $_ => 1 } map { /job (\d+)/g } @told;
 	is(scalar keys %jobs, 2, 'one job for each index');
 	like($told[1], qr/already queued as job/, 'which is said');
-	like($told[2], qr/^twice_(pkey|b) job .*\ntwice_(pkey|b) job /, 'from all sides');
+	# But for the one that a worker is at work on by now.
+	like($told[2], qr/^twice_(pkey|b) job \d+ /m, 'from all sides');
 	$_->quit for @sessions;
 	$writer->query_safe('COMMIT');
 	$writer->quit;
