@@ -199,6 +199,7 @@ subtest 'callers_wait_as_long_as_they_like' => sub {
 	sql($caller, 'SET train_perf.maintenance_wait = 0');
 	my $id = job_of(sql($caller, "SELECT vacuum_analyze_table('shop_a')"));
 	reaches($node, 'gate', $id, 'running');
+	eventually($node, 'gate', "SELECT command IS NOT NULL FROM maintenance_jobs WHERE job_id = $id", 'it is planned');
 	like(sql($caller, "SELECT answer FROM await_maintenance(ARRAY[$id])"),
 		qr/^job $id still running: VACUUM \(VERBOSE, ANALYZE\) public\.shop_a$/, 'still running');
 	my $gate_pid = $keeper->pid;
