@@ -520,6 +520,11 @@ CREATE FUNCTION is_maintenance_running(job_id bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'tp_is_maintenance_running';
 COMMENT ON FUNCTION is_maintenance_running(bigint) IS 'Whether a worker is at work on this job of this database.';
 
+CREATE FUNCTION dropped_maintenance_requests() RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_dropped_maintenance_requests';
+COMMENT ON FUNCTION dropped_maintenance_requests() IS
+  'How many tables were not analyzed after a load, for want of room for the request, since the server started.';
+
 CREATE FUNCTION maintenance_workers(OUT job_id bigint, OUT pid integer, OUT waiting_for text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_maintenance_workers';
@@ -2629,13 +2634,16 @@ BEGIN ATOMIC
     SELECT coalesce(i.indrelid, j.relid) AS relid
       FROM maintenance_jobs j LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
      WHERE j.status = 'running'::text AND j.finished_at IS NULL
+  ), maintenance_window AS MATERIALIZED (
+    SELECT next_window_start(clock_timestamp()) <= clock_timestamp() AS is_open
   ), next AS MATERIALIZED (
     SELECT j.job_id
       FROM maintenance_jobs j
+     CROSS JOIN maintenance_window w
       LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
      WHERE j.status = 'queued'::text AND j.not_before <= clock_timestamp()
-       AND (NOT j.in_window OR next_window_start(clock_timestamp()) <= clock_timestamp())
-       AND NOT EXISTS (SELECT FROM at_work w WHERE w.relid = coalesce(i.indrelid, j.relid))
+       AND (NOT j.in_window OR w.is_open)
+       AND NOT EXISTS (SELECT FROM at_work a WHERE a.relid = coalesce(i.indrelid, j.relid))
      -- Somebody may wait for those that nobody put off.
      ORDER BY j.in_window, j.kind = 'reindex'::text, j.job_id
      LIMIT 1
@@ -2653,10 +2661,16 @@ COMMENT ON FUNCTION claim_maintenance_job() IS
 CREATE FUNCTION next_maintenance_due() RETURNS timestamptz
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT min(greatest(j.not_before,
-                      CASE WHEN j.in_window THEN next_window_start(greatest(j.not_before, clock_timestamp())) END))
-    FROM maintenance_jobs j
-   WHERE j.status = 'queued'::text AND j.finished_at IS NULL;
+  -- The later a job may start, the later the window that it waits for.
+  WITH earliest AS MATERIALIZED (
+    SELECT min(j.not_before) FILTER (WHERE NOT j.in_window) AS at_once,
+           min(j.not_before) FILTER (WHERE j.in_window) AS in_window
+      FROM maintenance_jobs j
+     WHERE j.status = 'queued'::text AND j.finished_at IS NULL
+  )
+  SELECT least(e.at_once, CASE WHEN e.in_window IS NOT NULL
+                               THEN next_window_start(greatest(e.in_window, clock_timestamp())) END)
+    FROM earliest e;
 END;
 COMMENT ON FUNCTION next_maintenance_due() IS 'When the next job may start; NULL: none is queued.';
 
@@ -2984,19 +2998,19 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_is_maintenance_starved';
 COMMENT ON FUNCTION is_maintenance_starved() IS
   'Whether the server had no place for the last worker that was to be started.';
 
-CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean) RETURNS text
+CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean, window_opens timestamptz) RETURNS text
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
-              WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
-              THEN CASE WHEN isfinite(next_window_start(clock_timestamp()))
-                        THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+              WHEN queue_obstacle.in_window AND queue_obstacle.window_opens > clock_timestamp()
+              THEN CASE WHEN isfinite(queue_obstacle.window_opens)
+                        THEN 'the maintenance window, which opens at '::text || queue_obstacle.window_opens::timestamptz(0)::text
                         ELSE 'a valid maintenance window: see maintenance_schedule'::text END
               WHEN current_setting('train_perf.maintenance_workers'::text, true) = '0'::text
               THEN 'maintenance_workers, which is 0'::text
               WHEN is_maintenance_starved() THEN 'a free background worker: see max_worker_processes'::text END;
 END;
-COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS
+COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean, timestamptz) IS
   'What keeps a queued job from starting, if not the job before it.';
 
 CREATE FUNCTION maintenance_status(OUT job_id bigint, OUT waiting_for text, OUT progress text)
@@ -3004,10 +3018,14 @@ RETURNS SETOF record
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+  WITH maintenance_window AS MATERIALIZED (
+    SELECT next_window_start(clock_timestamp()) AS opens
+  )
   SELECT j.job_id,
-         CASE WHEN j.status = 'running'::text THEN w.waiting_for ELSE coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for) END,
+         CASE WHEN j.status = 'running'::text THEN w.waiting_for
+              ELSE coalesce(queue_obstacle(j.not_before, j.in_window, m.opens), j.waiting_for) END,
          CASE WHEN j.status = 'running'::text THEN maintenance_progress(w.pid) END
-    FROM maintenance_jobs j LEFT JOIN maintenance_workers() w ON w.job_id = j.job_id
+    FROM maintenance_jobs j CROSS JOIN maintenance_window m LEFT JOIN maintenance_workers() w ON w.job_id = j.job_id
    WHERE j.status IN ('queued'::text, 'running'::text);
 END;
 COMMENT ON FUNCTION maintenance_status() IS
@@ -3117,6 +3135,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'unused_index_candidates()'::regprocedure::oid),
   ('read', 'SELECT', 'TABLE', 'maintenance_jobs'::regclass::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'vacuum_horizon()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'dropped_maintenance_requests()'::regprocedure::oid),
   ('operate', 'INSERT', 'TABLE', 'query_performance_logs'::regclass::oid),
   ('operate', 'INSERT, UPDATE', 'TABLE', 'performance_alerts'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'capture_query_stats_snapshot()'::regprocedure::oid),
@@ -3259,35 +3278,35 @@ BEGIN
            'parse_maintenance_window', 'refuse_setting', 'check_maintenance_window',
            'next_window_start', 'maintenance_target', 'insert_job', 'queue_job',
            'request_maintenance', 'await_maintenance', 'is_maintenance_running',
-           'maintenance_workers', 'role_may_maintain', 'free_bytes', 'estimate_indexes',
-           'excess_percent', 'percent_text', 'is_rebuild_leftover', 'invalid_index_states',
-           'rebuild_leftovers', 'extension_owner', 'acting_role', 'dropping_role',
-           'queue_leftover_drops_of', 'rebuild_obstacle', 'is_rebuild_in_vain', 'settled_ratio',
-           'unfinished_rebuild', 'judge_rebuilds', 'request_maintenance_as', 'ask_for_rebuild',
-           'tables_with_storage', 'queue_rebuilds_of', 'reindex_if_bloated', 'note_indexes_left',
-           'queue_rebuilds', 'reindex_bloated_indexes', 'monthly_maintenance',
-           'note_settled_ratios', 'queue_scheduled_reindex', 'bytes_for_rebuild', 'index_of_job',
-           'rebuilt_index', 'plan_reindex', 'note_rebuild', 'duration_text', 'conclude_reindex',
-           'plan_drop_index', 'conclude_drop_index', 'queue_leftover_drops',
-           'retention_column_type', 'check_retention', 'check_retention_type',
-           'guard_retention_rule', 'guard_retention_end', 'retention_target', 'set_retention',
-           'drop_retention', 'warn_retention_ended', 'refresh_retention_rules', 'retention_role',
-           'queue_retention', 'retention_cutoff', 'has_dependents', 'outdated_partitions',
-           'can_skip_locked', 'delete_batch_command', 'retention_obstacle', 'plan_retention',
-           'conclude_retention', 'maintenance_tables', 'parse_schedule', 'check_schedule',
-           'schedule_instants', 'schedule_zone', 'schedule_due', 'schedule_next',
-           'schedule_settings', 'window_setting', 'queue_weekly_maintenance',
-           'queue_monthly_maintenance', 'try_maintenance', 'warn_maintenance',
-           'run_daily_maintenance', 'prune_maintenance_jobs', 'running_weekly_maintenance',
-           'require_preload', 'weekly_obstacle', 'request_vacuum', 'vacuum_covered_tables',
-           'capture_for_weekly', 'check_for_weekly', 'perform_weekly_maintenance',
-           'weekly_maintenance', 'cron_member', 'cron_database', 'cron_timezone',
-           'cron_schedules_here', 'require_cron', 'cron_command', 'cron_plan', 'check_cron_plan',
-           'note_cron_timezone', 'own_cron_job', 'other_cron_role', 'unschedule_cron_job',
-           'note_cron_job', 'schedule_cron_job', 'schedule_maintenance', 'unschedule_maintenance',
-           'compare_with_cron', 'look_at_cron', 'note_schedule_settings', 'due_maintenance',
-           'run_due_schedule', 'table_bytes', 'plan_statistics_job', 'vacuum_horizon',
-           'describe_vacuum', 'claim_maintenance_job', 'next_maintenance_due',
+           'dropped_maintenance_requests', 'maintenance_workers', 'role_may_maintain',
+           'free_bytes', 'estimate_indexes', 'excess_percent', 'percent_text',
+           'is_rebuild_leftover', 'invalid_index_states', 'rebuild_leftovers', 'extension_owner',
+           'acting_role', 'dropping_role', 'queue_leftover_drops_of', 'rebuild_obstacle',
+           'is_rebuild_in_vain', 'settled_ratio', 'unfinished_rebuild', 'judge_rebuilds',
+           'request_maintenance_as', 'ask_for_rebuild', 'tables_with_storage', 'queue_rebuilds_of',
+           'reindex_if_bloated', 'note_indexes_left', 'queue_rebuilds', 'reindex_bloated_indexes',
+           'monthly_maintenance', 'note_settled_ratios', 'queue_scheduled_reindex',
+           'bytes_for_rebuild', 'index_of_job', 'rebuilt_index', 'plan_reindex', 'note_rebuild',
+           'duration_text', 'conclude_reindex', 'plan_drop_index', 'conclude_drop_index',
+           'queue_leftover_drops', 'retention_column_type', 'check_retention',
+           'check_retention_type', 'guard_retention_rule', 'guard_retention_end',
+           'retention_target', 'set_retention', 'drop_retention', 'warn_retention_ended',
+           'refresh_retention_rules', 'retention_role', 'queue_retention', 'retention_cutoff',
+           'has_dependents', 'outdated_partitions', 'can_skip_locked', 'delete_batch_command',
+           'retention_obstacle', 'plan_retention', 'conclude_retention', 'maintenance_tables',
+           'parse_schedule', 'check_schedule', 'schedule_instants', 'schedule_zone',
+           'schedule_due', 'schedule_next', 'schedule_settings', 'window_setting',
+           'queue_weekly_maintenance', 'queue_monthly_maintenance', 'try_maintenance',
+           'warn_maintenance', 'run_daily_maintenance', 'prune_maintenance_jobs',
+           'running_weekly_maintenance', 'require_preload', 'weekly_obstacle', 'request_vacuum',
+           'vacuum_covered_tables', 'capture_for_weekly', 'check_for_weekly',
+           'perform_weekly_maintenance', 'weekly_maintenance', 'cron_member', 'cron_database',
+           'cron_timezone', 'cron_schedules_here', 'require_cron', 'cron_command', 'cron_plan',
+           'check_cron_plan', 'note_cron_timezone', 'own_cron_job', 'other_cron_role',
+           'unschedule_cron_job', 'note_cron_job', 'schedule_cron_job', 'schedule_maintenance',
+           'unschedule_maintenance', 'compare_with_cron', 'look_at_cron', 'note_schedule_settings',
+           'due_maintenance', 'run_due_schedule', 'table_bytes', 'plan_statistics_job',
+           'vacuum_horizon', 'describe_vacuum', 'claim_maintenance_job', 'next_maintenance_due',
            'plan_maintenance_job', 'retry_delay', 'is_worth_retrying', 'note_job_alert',
            'try_note_job_alert', 'finish_maintenance_job', 'maintenance_requests',
            'answer_maintenance_request', 'note_maintenance_due', 'cancel_maintenance_worker',

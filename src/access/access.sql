@@ -84,6 +84,7 @@ SELECT * FROM (VALUES
   ('read', 'EXECUTE', 'FUNCTION', 'unused_index_candidates()'::regprocedure::oid),
   ('read', 'SELECT', 'TABLE', 'maintenance_jobs'::regclass::oid),
   ('read', 'EXECUTE', 'FUNCTION', 'vacuum_horizon()'::regprocedure::oid),
+  ('read', 'EXECUTE', 'FUNCTION', 'dropped_maintenance_requests()'::regprocedure::oid),
   ('operate', 'INSERT', 'TABLE', 'query_performance_logs'::regclass::oid),
   ('operate', 'INSERT, UPDATE', 'TABLE', 'performance_alerts'::regclass::oid),
   ('operate', 'EXECUTE', 'FUNCTION', 'capture_query_stats_snapshot()'::regprocedure::oid),

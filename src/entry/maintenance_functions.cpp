@@ -31,6 +31,7 @@ TRAIN_PERF_FUNCTION(tp_note_maintenance_due);
 TRAIN_PERF_FUNCTION(tp_cancel_maintenance_worker);
 TRAIN_PERF_FUNCTION(tp_role_may_maintain);
 TRAIN_PERF_FUNCTION(tp_is_maintenance_starved);
+TRAIN_PERF_FUNCTION(tp_dropped_maintenance_requests);
 }
 
 namespace {
@@ -366,7 +367,9 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
   }
 }
 
-Datum tp_is_maintenance_running(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(IsAtWork(PG_GETARG_INT64(0))); }
+Datum tp_is_maintenance_running(PG_FUNCTION_ARGS) {
+  PG_RETURN_BOOL(Preloaded() && board->WorkerOn(MyDatabaseId, PG_GETARG_INT64(0)) != 0);
+}
 
 Datum tp_maintenance_workers(PG_FUNCTION_ARGS) {
   static JobWorker workers[Board::kMostWorkers];
@@ -424,14 +427,9 @@ Datum tp_note_maintenance_due(PG_FUNCTION_ARGS) {
 }
 
 Datum tp_cancel_maintenance_worker(PG_FUNCTION_ARGS) {
-  static JobWorker workers[Board::kMostWorkers];
   RequirePreload();
-  const int count = board->Workers(MyDatabaseId, workers);
-  for (int i = 0; i < count; ++i) {
-    if (workers[i].job_id != PG_GETARG_INT64(0)) continue;
-    PG_RETURN_BOOL(board->Cancel(workers[i].number, CancelReason::kUser, ""));
-  }
-  PG_RETURN_BOOL(false);
+  const uint64 number = board->WorkerOn(MyDatabaseId, PG_GETARG_INT64(0));
+  PG_RETURN_BOOL(number != 0 && board->Cancel(number, CancelReason::kUser, ""));
 }
 
 Datum tp_role_may_maintain(PG_FUNCTION_ARGS) {
@@ -444,4 +442,10 @@ Datum tp_role_may_maintain(PG_FUNCTION_ARGS) {
 Datum tp_is_maintenance_starved(PG_FUNCTION_ARGS) {
   (void)fcinfo;
   PG_RETURN_BOOL(Preloaded() && board->starved());
+}
+
+Datum tp_dropped_maintenance_requests(PG_FUNCTION_ARGS) {
+  (void)fcinfo;
+  RequirePreload();
+  PG_RETURN_INT64(board->dropped());
 }

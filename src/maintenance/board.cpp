@@ -258,6 +258,14 @@ bool Board::IsWorker(int pid) noexcept {
   return false;
 }
 
+uint64 Board::WorkerOn(Oid database, int64 job_id) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  for (const JobWorker& worker : workers_)
+    if (worker.pid != 0 && worker.database == database && worker.job_id == job_id)
+      return worker.number;
+  return 0;
+}
+
 void Board::NoteWaiting(uint64 number, const char* waiting_for) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);

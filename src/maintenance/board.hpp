@@ -97,6 +97,8 @@ class Board {
   // Room for kMostWorkers; returns how many there are, of one database or of all.
   int Workers(Oid database, JobWorker* workers) noexcept;
   bool IsWorker(int pid) noexcept;
+  // The start of the worker that is at work on a job, or 0.
+  uint64 WorkerOn(Oid database, int64 job_id) noexcept;
   void NoteWaiting(uint64 number, const char* waiting_for) noexcept;
   void NotePinWait(uint64 number, TimestampTz since) noexcept;
   // Ends the command of a worker; the reason stays until the worker takes it.

@@ -93,13 +93,16 @@ BEGIN ATOMIC
     SELECT coalesce(i.indrelid, j.relid) AS relid
       FROM maintenance_jobs j LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
      WHERE j.status = 'running'::text AND j.finished_at IS NULL
+  ), maintenance_window AS MATERIALIZED (
+    SELECT next_window_start(clock_timestamp()) <= clock_timestamp() AS is_open
   ), next AS MATERIALIZED (
     SELECT j.job_id
       FROM maintenance_jobs j
+     CROSS JOIN maintenance_window w
       LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
      WHERE j.status = 'queued'::text AND j.not_before <= clock_timestamp()
-       AND (NOT j.in_window OR next_window_start(clock_timestamp()) <= clock_timestamp())
-       AND NOT EXISTS (SELECT FROM at_work w WHERE w.relid = coalesce(i.indrelid, j.relid))
+       AND (NOT j.in_window OR w.is_open)
+       AND NOT EXISTS (SELECT FROM at_work a WHERE a.relid = coalesce(i.indrelid, j.relid))
      -- Somebody may wait for those that nobody put off.
      ORDER BY j.in_window, j.kind = 'reindex'::text, j.job_id
      LIMIT 1
@@ -117,10 +120,16 @@ COMMENT ON FUNCTION claim_maintenance_job() IS
 CREATE FUNCTION next_maintenance_due() RETURNS timestamptz
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  SELECT min(greatest(j.not_before,
-                      CASE WHEN j.in_window THEN next_window_start(greatest(j.not_before, clock_timestamp())) END))
-    FROM maintenance_jobs j
-   WHERE j.status = 'queued'::text AND j.finished_at IS NULL;
+  -- The later a job may start, the later the window that it waits for.
+  WITH earliest AS MATERIALIZED (
+    SELECT min(j.not_before) FILTER (WHERE NOT j.in_window) AS at_once,
+           min(j.not_before) FILTER (WHERE j.in_window) AS in_window
+      FROM maintenance_jobs j
+     WHERE j.status = 'queued'::text AND j.finished_at IS NULL
+  )
+  SELECT least(e.at_once, CASE WHEN e.in_window IS NOT NULL
+                               THEN next_window_start(greatest(e.in_window, clock_timestamp())) END)
+    FROM earliest e;
 END;
 COMMENT ON FUNCTION next_maintenance_due() IS 'When the next job may start; NULL: none is queued.';
 
@@ -448,19 +457,19 @@ LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_is_maintenance_starved';
 COMMENT ON FUNCTION is_maintenance_starved() IS
   'Whether the server had no place for the last worker that was to be started.';
 
-CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean) RETURNS text
+CREATE FUNCTION queue_obstacle(not_before timestamptz, in_window boolean, window_opens timestamptz) RETURNS text
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT CASE WHEN queue_obstacle.not_before > clock_timestamp() THEN NULL::text
-              WHEN queue_obstacle.in_window AND next_window_start(clock_timestamp()) > clock_timestamp()
-              THEN CASE WHEN isfinite(next_window_start(clock_timestamp()))
-                        THEN 'the maintenance window, which opens at '::text || next_window_start(clock_timestamp())::timestamptz(0)::text
+              WHEN queue_obstacle.in_window AND queue_obstacle.window_opens > clock_timestamp()
+              THEN CASE WHEN isfinite(queue_obstacle.window_opens)
+                        THEN 'the maintenance window, which opens at '::text || queue_obstacle.window_opens::timestamptz(0)::text
                         ELSE 'a valid maintenance window: see maintenance_schedule'::text END
               WHEN current_setting('train_perf.maintenance_workers'::text, true) = '0'::text
               THEN 'maintenance_workers, which is 0'::text
               WHEN is_maintenance_starved() THEN 'a free background worker: see max_worker_processes'::text END;
 END;
-COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean) IS
+COMMENT ON FUNCTION queue_obstacle(timestamptz, boolean, timestamptz) IS
   'What keeps a queued job from starting, if not the job before it.';
 
 CREATE FUNCTION maintenance_status(OUT job_id bigint, OUT waiting_for text, OUT progress text)
@@ -468,10 +477,14 @@ RETURNS SETOF record
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 BEGIN ATOMIC
+  WITH maintenance_window AS MATERIALIZED (
+    SELECT next_window_start(clock_timestamp()) AS opens
+  )
   SELECT j.job_id,
-         CASE WHEN j.status = 'running'::text THEN w.waiting_for ELSE coalesce(queue_obstacle(j.not_before, j.in_window), j.waiting_for) END,
+         CASE WHEN j.status = 'running'::text THEN w.waiting_for
+              ELSE coalesce(queue_obstacle(j.not_before, j.in_window, m.opens), j.waiting_for) END,
          CASE WHEN j.status = 'running'::text THEN maintenance_progress(w.pid) END
-    FROM maintenance_jobs j LEFT JOIN maintenance_workers() w ON w.job_id = j.job_id
+    FROM maintenance_jobs j CROSS JOIN maintenance_window m LEFT JOIN maintenance_workers() w ON w.job_id = j.job_id
    WHERE j.status IN ('queued'::text, 'running'::text);
 END;
 COMMENT ON FUNCTION maintenance_status() IS

@@ -131,6 +131,11 @@ CREATE FUNCTION is_maintenance_running(job_id bigint) RETURNS boolean
 LANGUAGE c VOLATILE STRICT AS 'MODULE_PATHNAME', 'tp_is_maintenance_running';
 COMMENT ON FUNCTION is_maintenance_running(bigint) IS 'Whether a worker is at work on this job of this database.';
 
+CREATE FUNCTION dropped_maintenance_requests() RETURNS bigint
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_dropped_maintenance_requests';
+COMMENT ON FUNCTION dropped_maintenance_requests() IS
+  'How many tables were not analyzed after a load, for want of room for the request, since the server started.';
+
 CREATE FUNCTION maintenance_workers(OUT job_id bigint, OUT pid integer, OUT waiting_for text)
 RETURNS SETOF record
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'tp_maintenance_workers';

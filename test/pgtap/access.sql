@@ -44,7 +44,7 @@ CREATE TEMP VIEW reading AS TABLE checking_the_caller UNION
   VALUES ('query_performance_logs', 'SELECT'), ('query_stats_history', 'SELECT'), ('query_texts', 'SELECT'),
          ('query_stats_snapshot', 'SELECT'), ('library_version()', 'EXECUTE'),
          ('performance_alerts', 'SELECT'), ('maintenance_jobs', 'SELECT'), ('index_rebuilds', 'SELECT'),
-         ('vacuum_horizon()', 'EXECUTE'), ('invalid_indexes_of(oid[])', 'EXECUTE'),
+         ('vacuum_horizon()', 'EXECUTE'), ('dropped_maintenance_requests()', 'EXECUTE'), ('invalid_indexes_of(oid[])', 'EXECUTE'),
          ('capture_status()', 'EXECUTE'), ('shared_capture_status()', 'EXECUTE'),
          ('normalize_query(text)', 'EXECUTE'), ('query_hash(text)', 'EXECUTE'),
          ('pending_statistics()', 'EXECUTE'), ('latency_histogram(double precision)', 'EXECUTE'),

@@ -39,6 +39,8 @@ for my $round (1, 2)
 }
 my $refused = $callers[0]->send(query => q{SELECT vacuum_analyze_table('t')});
 like($node->safe_psql('other', q{SELECT vacuum_analyze_table('t')}), qr/^job \d+: VACUUM/, 'other databases go on');
+$node->safe_psql('app', 'CREATE TABLE loaded AS SELECT generate_series(1, 200000) AS n');
+is($node->safe_psql('app', 'SELECT dropped_maintenance_requests()'), '1', 'a load is not analyzed, which is counted');
 my $error = $refused->answer->{error};
 is("$error->{C} $error->{M} [$error->{H}]", '53400 too many maintenance requests are waiting [Try again later.]', 'no more are taken');
 $error = $callers[63]->answer->{error};
