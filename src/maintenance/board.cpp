@@ -260,9 +260,10 @@ bool Board::IsWorker(int pid) noexcept {
 
 uint64 Board::WorkerOn(Oid database, int64 job_id) noexcept {
   LockScope guard(lock_, LW_SHARED);
-  for (const JobWorker& worker : workers_)
+  for (const JobWorker& worker : workers_) {
     if (worker.pid != 0 && worker.database == database && worker.job_id == job_id)
       return worker.number;
+  }
   return 0;
 }
 
