@@ -8,6 +8,12 @@
 
 namespace train_perf {
 
+namespace {
+
+constexpr int kCancelPatienceMs = 30 * 1000;
+
+}  // namespace
+
 Board* board = nullptr;
 
 void Board::Init(LWLock* lock) noexcept {
@@ -283,12 +289,17 @@ bool Board::Cancel(uint64 number, CancelReason reason, const char* waiting_for) 
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);
   if (worker == nullptr || worker->has_ended) return false;
+  const TimestampTz now = GetCurrentTimestamp();
   // Somebody's wish also ends the retries.
-  if (worker->cancel == CancelReason::kNone || reason == CancelReason::kUser) {
+  if (worker->cancel == CancelReason::kNone ||
+      (reason == CancelReason::kUser && worker->cancel != CancelReason::kUser)) {
     worker->cancel = reason;
+    worker->cancelled = now;
     strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
   }
-  if (worker->in_command) kill(worker->pid, SIGINT);
+  if (!worker->in_command) return true;
+  const TimestampTz asked = Max(worker->cancelled, worker->begun);
+  kill(worker->pid, TimestampDifferenceExceeds(asked, now, kCancelPatienceMs) ? SIGTERM : SIGINT);
   return true;
 }
 
@@ -348,11 +359,11 @@ void Board::SetJob(int place, int64 job_id) noexcept {
   workers_[place].job_id = job_id;
 }
 
-void Board::BeginCommand(int place, int lock_timeout_ms, int drain_timeout_ms) noexcept {
+void Board::BeginCommand(int place, const JobBudgets& budgets) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker& worker = workers_[place];
-  worker.lock_timeout_ms = lock_timeout_ms;
-  worker.drain_timeout_ms = drain_timeout_ms;
+  worker.budgets = budgets;
+  worker.begun = GetCurrentTimestamp();
   worker.in_command = true;
   if (launcher_ != nullptr) SetLatch(launcher_);  // watches from now on
   if (worker.cancel != CancelReason::kNone) kill(MyProcPid, SIGINT);

@@ -30,7 +30,13 @@ enum CancelAnswer : int64 { kEnded = 0, kCancelled = 1, kNoSuchJob = -1, kNotAll
 // role, have not ended.
 inline constexpr int64 kTooManyJobs = -3;
 
-enum class CancelReason : int { kNone, kUser, kLockTimeout, kDrainTimeout, kGaveWay };
+enum class CancelReason : int { kNone, kUser, kLockTimeout, kDrainTimeout, kJobTimeout, kGaveWay };
+
+struct JobBudgets {
+  int lock_timeout_ms;
+  int drain_timeout_ms;
+  int job_timeout_ms;  // 0: none
+};
 
 struct JobWorker {
   Oid database;          // InvalidOid: a free place
@@ -41,8 +47,9 @@ struct JobWorker {
   bool in_command;
   bool has_ended;  // the command
   CancelReason cancel;
-  int lock_timeout_ms;
-  int drain_timeout_ms;
+  TimestampTz cancelled;  // when
+  TimestampTz begun;      // the command
+  JobBudgets budgets;
   char waiting_for[160];  // now, or when it was cancelled; empty: nothing
 };
 
@@ -101,8 +108,9 @@ class Board {
   uint64 WorkerOn(Oid database, int64 job_id) noexcept;
   void NoteWaiting(uint64 number, const char* waiting_for) noexcept;
   void NotePinWait(uint64 number, TimestampTz since) noexcept;
-  // Ends the command of a worker; the reason stays until the worker takes it.
-  // False if that has ended.
+  // Ends the command of a worker; the reason stays until the worker takes it. Called again half a
+  // minute later, it ends the worker: code of users may have caught what was to end it. False if
+  // the command has ended.
   bool Cancel(uint64 number, CancelReason reason, const char* waiting_for) noexcept;
 
   // --- Worker ---
@@ -115,7 +123,7 @@ class Board {
   // When a job is due that no worker of now takes, unless SetDue was called since Looks().
   void SetDueUnlessChanged(Oid database, TimestampTz at, uint64 looks) noexcept;
   void SetJob(int place, int64 job_id) noexcept;
-  void BeginCommand(int place, int lock_timeout_ms, int drain_timeout_ms) noexcept;
+  void BeginCommand(int place, const JobBudgets& budgets) noexcept;
   // No cancel reaches it after this. Why it was cancelled.
   CancelReason EndCommand(int place, char (*waiting_for)[160]) noexcept;
 

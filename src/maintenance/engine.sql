@@ -329,6 +329,11 @@ BEGIN ATOMIC
     RETURNING 1
   ), signalled AS MATERIALIZED (
     SELECT cancel_maintenance_worker(job.job_id) AS done FROM job WHERE job.may AND job.status = 'running'::text
+  ), noted AS (
+    -- What recover_maintenance_jobs() goes by, should the worker be killed before it writes the end.
+    UPDATE maintenance_jobs j
+       SET sqlstate = '57014', error_message = pg_catalog.format('cancelled by %s'::text, pg_get_userbyid(cancel_job.asker))
+      FROM job CROSS JOIN signalled s WHERE s.done AND j.job_id = job.job_id AND j.status = 'running'::text
   )
   SELECT CASE WHEN NOT EXISTS (SELECT FROM job) THEN -1::bigint
               WHEN NOT (SELECT job.may FROM job) THEN -2::bigint
@@ -368,6 +373,8 @@ COMMENT ON FUNCTION take_maintenance_requests() IS
 CREATE FUNCTION recover_maintenance_jobs() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
+  UPDATE maintenance_jobs j SET status = 'cancelled', finished_at = clock_timestamp()
+   WHERE j.status = 'running'::text AND j.finished_at IS NULL AND j.sqlstate = '57014'::text AND NOT is_maintenance_running(j.job_id);
   UPDATE maintenance_jobs j
      SET status = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN 'queued'::text ELSE 'failed'::text END,
          finished_at = CASE WHEN is_worth_retrying(j.kind, j.attempts, '57P01'::text) THEN NULL::timestamptz ELSE clock_timestamp() END,

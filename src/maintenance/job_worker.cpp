@@ -312,6 +312,12 @@ void ExplainCancel(CancelReason reason, const char* waiting_for, Result* result)
       result->message = psprintf("older transactions did not end within %d s: %s",
                                  settings::maintenance_drain_timeout_ms / 1000, waiting_for);
       break;
+    case CancelReason::kJobTimeout:
+      result->outcome = "failed";
+      result->sqlstate = "57014";
+      result->message = psprintf("took longer than maintenance_job_timeout, %d s",
+                                 settings::maintenance_job_timeout_ms / 1000);
+      break;
     case CancelReason::kGaveWay:
       result->outcome = "failed";
       result->sqlstate = "57014";
@@ -342,8 +348,9 @@ Result Perform(const Job& job) {
       const bool is_superuser = IsSuperuser(job.role);
       commanding = true;
       in_command = 1;
-      board->BeginCommand(place, settings::maintenance_lock_timeout_ms,
-                          settings::maintenance_drain_timeout_ms);
+      board->BeginCommand(
+          place, {settings::maintenance_lock_timeout_ms, settings::maintenance_drain_timeout_ms,
+                  settings::maintenance_job_timeout_ms});
       // The launcher watches, with a budget for each kind of wait.
       SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
       Become(job.role, is_superuser);

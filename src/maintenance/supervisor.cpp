@@ -81,7 +81,8 @@ void CheckOwnWait(const JobWorker& worker, const LockData& locks, const LockInst
   } else {
     snprintf(text, sizeof(text), "%s", what);
   }
-  if (HasWaited(wait, IsDrain(wait) ? worker.drain_timeout_ms : worker.lock_timeout_ms)) {
+  if (HasWaited(wait,
+                IsDrain(wait) ? worker.budgets.drain_timeout_ms : worker.budgets.lock_timeout_ms)) {
     board->Cancel(worker.number,
                   IsDrain(wait) ? CancelReason::kDrainTimeout : CancelReason::kLockTimeout, text);
   } else {
@@ -149,9 +150,15 @@ void CheckPinWait(const JobWorker& worker) {
     if (worker.pin_wait != 0) board->NotePinWait(worker.number, 0);
   } else if (worker.pin_wait == 0) {
     board->NotePinWait(worker.number, GetCurrentTimestamp());
-  } else if (HasWaited(worker.pin_wait, worker.lock_timeout_ms)) {
+  } else if (HasWaited(worker.pin_wait, worker.budgets.lock_timeout_ms)) {
     board->Cancel(worker.number, CancelReason::kLockTimeout, "a page that a cursor has pinned");
   }
+}
+
+void CheckDuration(const JobWorker& worker) {
+  const int limit = worker.budgets.job_timeout_ms;
+  if (limit > 0 && HasWaited(worker.begun, limit))
+    board->Cancel(worker.number, CancelReason::kJobTimeout, "");
 }
 
 }  // namespace
@@ -164,6 +171,7 @@ bool SuperviseJobs() {
     // The signal may have come between two statements.
     if (workers[i].in_command && workers[i].cancel != CancelReason::kNone)
       board->Cancel(workers[i].number, workers[i].cancel, "");
+    if (workers[i].in_command) CheckDuration(workers[i]);
     if (workers[i].in_command) CheckPinWait(workers[i]);
   }
   if (!at_work) return false;

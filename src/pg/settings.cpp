@@ -31,6 +31,7 @@ int maintenance_workers = 1;
 int maintenance_wait_ms = -1;
 int maintenance_lock_timeout_ms = 2000;
 int maintenance_drain_timeout_ms = 30 * 60 * 1000;
+int maintenance_job_timeout_ms = 24 * 60 * 60 * 1000;
 char* maintenance_window = nullptr;
 char* maintenance_tables = nullptr;
 int maintenance_retry_delay_ms = 10000;
@@ -147,6 +148,9 @@ void DefineMaintenance() {
   DefineInt("train_perf.maintenance_drain_timeout",
             "How long a job waits for the end of transactions that have an old snapshot.",
             &maintenance_drain_timeout_ms, {1, INT_MAX}, PGC_SUSET, GUC_UNIT_MS);
+  DefineInt("train_perf.maintenance_job_timeout",
+            "How long an attempt at a job may take; 0: as long as it likes.",
+            &maintenance_job_timeout_ms, {0, INT_MAX}, PGC_SUSET, GUC_UNIT_MS);
   DefineText("train_perf.maintenance_window",
              "When jobs for which nobody waits may start, as in 'Sat 22:00-Sun 04:00'; empty: "
              "always.",

@@ -31,6 +31,7 @@ extern int maintenance_workers;
 extern int maintenance_wait_ms;
 extern int maintenance_lock_timeout_ms;
 extern int maintenance_drain_timeout_ms;
+extern int maintenance_job_timeout_ms;  // 0: none
 extern char* maintenance_window;
 extern char* maintenance_tables;
 extern int maintenance_retry_delay_ms;

@@ -104,5 +104,52 @@ subtest 'caller_with_an_open_cursor' => sub {
 	like($answer->{error}{M}, qr/a page that a cursor has pinned/, 'and says why');
 };
 
+# An index of a table of mallory, whose function runs that in a job.
+sub with_index_function
+{
+	my ($table, $body) = @_;
+	my $owner = client($node, 'app', 'mallory');
+	sql($owner, $_) for
+	  "CREATE TABLE mallory.$table AS SELECT 1 AS n",
+	  "CREATE FUNCTION mallory.in_$table(integer) RETURNS integer IMMUTABLE LANGUAGE plpgsql AS \$\$BEGIN
+		IF current_setting('application_name') = 'train_perf maintenance' THEN $body END IF;
+		RETURN \$1;
+	END\$\$",
+	  "CREATE INDEX ON mallory.$table (mallory.in_$table(n))";
+	return $owner;
+}
+
+# With one worker for all jobs.
+subtest 'function_that_never_ends' => sub {
+	my $owner = with_index_function('endless', 'LOOP PERFORM pg_sleep(1); END LOOP;');
+	$node->safe_psql('app', q{ALTER DATABASE app SET train_perf.maintenance_job_timeout = '5s'});
+	$owner->send(query => q{SELECT vacuum_analyze_table('mallory.endless')});
+	eventually($node, 'app', q{SELECT count(*) = 1 FROM maintenance_jobs WHERE target = 'mallory.endless'}, 'it is asked for');
+	my $id = $node->safe_psql('app', q{SELECT job_id FROM maintenance_jobs WHERE target = 'mallory.endless'});
+	$node->safe_psql('app', 'CREATE TABLE patient AS SELECT 1 AS n');
+	like($node->safe_psql('app', q{SELECT vacuum_analyze_table('patient')}), qr/^job \d+: VACUUM/, 'other jobs get their turn');
+	reaches($node, 'app', $id, 'failed');
+	my $job = job($node, 'app', $id);
+	is("$job->{sqlstate} $job->{attempts}", '57014 2', 'it is ended each time');
+	like($job->{error_message}, qr/^took longer than maintenance_job_timeout/, 'and says why');
+	is($owner->answer->{error}{C}, '57014', 'as does the caller');
+};
+
+# It is also cancelled by somebody meanwhile, of which the end of the worker makes no second attempt.
+subtest 'function_that_goes_on_when_it_is_cancelled' => sub {
+	$node->safe_psql('app', q{ALTER DATABASE app RESET train_perf.maintenance_job_timeout});
+	my $owner = with_index_function('stubborn',
+		'LOOP BEGIN PERFORM pg_sleep(1); EXCEPTION WHEN query_canceled THEN NULL; END; END LOOP;');
+	$owner->send(query => q{SELECT vacuum_analyze_table('mallory.stubborn')});
+	my $of_it = q{FROM maintenance_jobs WHERE target = 'mallory.stubborn'};
+	eventually($node, 'app', "SELECT count(*) = 1 $of_it AND command IS NOT NULL", 'it is at work');
+	my $id = $node->safe_psql('app', "SELECT job_id $of_it");
+	is($node->safe_psql('app', "SELECT cancel_maintenance_job($id)"), 't', 'it is cancelled');
+	reaches($node, 'app', $id, 'cancelled');
+	my $job = job($node, 'app', $id);
+	is("$job->{sqlstate} $job->{attempts}", '57014 1', 'which ends it in the end');
+	ok($owner->answer->{error}, 'the caller is told');
+};
+
 log_is_clean($node);
 done_testing();
