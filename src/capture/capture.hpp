@@ -30,4 +30,8 @@ void InstallCapture();
 void SuppressCapture() noexcept;
 bool IsCaptureSuppressed() noexcept;
 
+// The statement that the client sent last has waited so long for work that it asked for, which
+// makes it no slow one.
+void NoteWaitForWork(int64 us) noexcept;
+
 }  // namespace train_perf

@@ -16,6 +16,11 @@ namespace {
 
 constexpr uint64 kNsPerMs = 1000000;
 
+struct {
+  TimestampTz message;  // in which it was sent
+  uint64 ns;
+} wait_for_work;
+
 bool IsSlow(uint64 ns) noexcept {
   const int threshold = settings::log_min_duration_ms;
   if (threshold < 0) return false;
@@ -27,9 +32,14 @@ bool IsSampled() noexcept {
          pg_prng_double(&pg_global_prng_state) < settings::log_sample_rate;
 }
 
+bool IsSlowByItself(uint64 ns, TimestampTz message) noexcept {
+  return message != wait_for_work.message || IsSlow(ns - Min(ns, wait_for_work.ns));
+}
+
 [[gnu::always_inline]] inline bool IsLogged(const Outcome& outcome) noexcept {
   if (outcome.execution.sqlstate != 0 && settings::log_errors) return true;
-  return IsSlow(outcome.execution.duration_ns + outcome.plan_ns) || IsSampled();
+  const uint64 ns = outcome.execution.duration_ns + outcome.plan_ns;
+  return (IsSlow(ns) && IsSlowByItself(ns, outcome.execution.started)) || IsSampled();
 }
 
 EventHeader HeaderOf(const Statement& statement, const Outcome& outcome) noexcept {
@@ -66,6 +76,12 @@ bool IdentifyByText(Statement* statement) noexcept {
   memcpy(&statement->key.id, normalized.hash.data(), sizeof(statement->key.id));
   if (statement->key.id == 0) statement->key.id = 1;
   return true;
+}
+
+void NoteWaitForWork(int64 us) noexcept {
+  const TimestampTz message = GetCurrentStatementStartTimestamp();
+  if (wait_for_work.message != message) wait_for_work = {message, 0};
+  wait_for_work.ns += static_cast<uint64>(us) * 1000;
 }
 
 bool LogsErrors() noexcept {

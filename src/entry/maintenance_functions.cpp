@@ -1,5 +1,6 @@
 // The SQL-callable functions of maintenance.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -39,6 +40,7 @@ namespace {
 constexpr long kFirstStepMs = 5;
 constexpr long kLongestStepMs = 200;
 constexpr int kMostLostMs = 60000;
+constexpr int kDeadlockMs = 1000;
 
 void RequireArgument(bool is_null, const char* name) {
   if (is_null) {
@@ -203,19 +205,45 @@ void CheckLost(const State* states, int count, TimestampTz* lost_since) {
   *lost_since = 0;
 }
 
+bool IsAnyRunning(const State* states, int count) noexcept {
+  return std::any_of(states, states + count,
+                     [](const State& state) { return strcmp(state.status, "running") == 0; });
+}
+
+// The worker that the jobs of this caller wait for may be that of a rebuild, which waits for the
+// end of transactions with a snapshot: the caller's, too.
+bool IsDeadlock(const State* states, int count, TimestampTz* since) {
+  if (!Preloaded() || !board->DrainsOn(MyProcPid) || IsAnyRunning(states, count)) {
+    *since = 0;
+    return false;
+  }
+  if (*since == 0) *since = GetCurrentTimestamp();
+  if (!IsOver(*since, kDeadlockMs)) return false;
+  ereport(
+      NOTICE,
+      (errmsg(
+          "a rebuild waits for the end of this transaction, so this does not wait for its jobs")));
+  return true;
+}
+
 // Their end, or how they stand when the caller cannot wait longer.
 State* AwaitStates(const Home& home, ArrayType* ids, int* count) {
   const TimestampTz since = GetCurrentTimestamp();
   const int64 budget_ms = WaitBudgetMs();
   long step_ms = kFirstStepMs;
   TimestampTz lost_since = 0;
+  TimestampTz deadlock_since = 0;
   const MemoryContext step =
       AllocSetContextCreate(CurrentMemoryContext, "train_perf await", ALLOCSET_DEFAULT_SIZES);
   for (;;) {
     const MemoryContext outer = MemoryContextSwitchTo(step);
     State* states = ReadStates(home, ids, count);
     MemoryContextSwitchTo(outer);
-    if (HaveEnded(states, *count) || IsOver(since, budget_ms)) return states;
+    if (HaveEnded(states, *count) || IsOver(since, budget_ms) ||
+        IsDeadlock(states, *count, &deadlock_since)) {
+      NoteWaitForWork(GetCurrentTimestamp() - since);
+      return states;
+    }
     CheckLost(states, *count, &lost_since);
     MemoryContextReset(step);
     Pause(&step_ms);

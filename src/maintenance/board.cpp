@@ -273,10 +273,18 @@ uint64 Board::WorkerOn(Oid database, int64 job_id) noexcept {
   return 0;
 }
 
-void Board::NoteWaiting(uint64 number, const char* waiting_for) noexcept {
+bool Board::DrainsOn(int pid) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  return std::ranges::any_of(workers_, [pid](const JobWorker& worker) {
+    return worker.pid != 0 && worker.drains_on == pid;
+  });
+}
+
+void Board::NoteWaiting(uint64 number, const char* waiting_for, int drains_on) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);
   if (worker == nullptr || worker->cancel != CancelReason::kNone) return;
+  worker->drains_on = drains_on;
   strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
 }
 

@@ -44,6 +44,7 @@ struct JobWorker {
   uint64 number;         // of the start
   int64 job_id;          // 0: none yet
   TimestampTz pin_wait;  // since when it waits for a page that others have pinned; 0: it does not
+  int drains_on;         // the process whose transaction it waits to end; 0: none
   bool in_command;
   bool has_ended;  // the command
   CancelReason cancel;
@@ -106,7 +107,9 @@ class Board {
   bool IsWorker(int pid) noexcept;
   // The start of the worker that is at work on a job, or 0.
   uint64 WorkerOn(Oid database, int64 job_id) noexcept;
-  void NoteWaiting(uint64 number, const char* waiting_for) noexcept;
+  void NoteWaiting(uint64 number, const char* waiting_for, int drains_on) noexcept;
+  // Whether a worker waits for the end of the transaction of this process.
+  bool DrainsOn(int pid) noexcept;
   void NotePinWait(uint64 number, TimestampTz since) noexcept;
   // Ends the command of a worker; the reason stays until the worker takes it. Called again half a
   // minute later, it ends the worker: code of users may have caught what was to end it. False if

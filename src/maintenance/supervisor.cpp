@@ -86,7 +86,7 @@ void CheckOwnWait(const JobWorker& worker, const LockData& locks, const LockInst
     board->Cancel(worker.number,
                   IsDrain(wait) ? CancelReason::kDrainTimeout : CancelReason::kLockTimeout, text);
   } else {
-    board->NoteWaiting(worker.number, text);
+    board->NoteWaiting(worker.number, text, IsDrain(wait) ? holder : 0);
   }
 }
 
@@ -117,7 +117,7 @@ void Check(const JobWorker& worker, const LockData& locks) {
     snprintf(text, sizeof(text), "pid %d, which waits for a lock that the job holds", waiter->pid);
     board->Cancel(worker.number, CancelReason::kGaveWay, text);
   }
-  if (!waits) board->NoteWaiting(worker.number, "");
+  if (!waits) board->NoteWaiting(worker.number, "", 0);
 }
 
 void CheckLocks() {
@@ -179,7 +179,7 @@ bool SuperviseJobs() {
     CheckLocks();
   } else {
     for (int i = 0; i < count; ++i)
-      if (workers[i].waiting_for[0] != '\0') board->NoteWaiting(workers[i].number, "");
+      if (workers[i].waiting_for[0] != '\0') board->NoteWaiting(workers[i].number, "", 0);
   }
   return true;
 }

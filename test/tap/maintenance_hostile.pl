@@ -104,6 +104,26 @@ subtest 'caller_with_an_open_cursor' => sub {
 	like($answer->{error}{M}, qr/a page that a cursor has pinned/, 'and says why');
 };
 
+# A rebuild waits for the snapshot of a caller, whose job waits for the only worker.
+subtest 'caller_that_a_rebuild_waits_for' => sub {
+	$node->safe_psql('app', q{
+		CREATE TABLE rebuilt AS SELECT n FROM generate_series(1, 1000) n;
+		CREATE INDEX rebuilt_n ON rebuilt (n);
+		CREATE TABLE vacuumed AS SELECT 1 AS n});
+	my $caller = client($node, 'app');
+	sql($caller, $_) for 'BEGIN ISOLATION LEVEL REPEATABLE READ', 'SELECT count(*) FROM vacuumed';
+	my $rebuild = $node->safe_psql('app', q{SELECT request_maintenance('reindex', 'rebuilt_n'::regclass, NULL, NULL, 'test')});
+	my $pid = $caller->pid;
+	eventually($node, 'app', "SELECT waiting_for = 'the end of the transaction of pid $pid' FROM maintenance_status WHERE job_id = $rebuild",
+		'a rebuild waits for it');
+	my $answer = sql($caller, q{SELECT vacuum_analyze_table('vacuumed')});
+	like($answer, qr/^job \d+ still running: queued/, 'it does not wait for its job');
+	is(job($node, 'app', $rebuild)->{status}, 'running', 'nor does the rebuild begin again');
+	sql($caller, 'COMMIT');
+	reaches($node, 'app', $_, 'succeeded') for $rebuild, job_of($answer);
+	is(job($node, 'app', $rebuild)->{attempts}, 1, 'at the first attempt');
+};
+
 # An index of a table of mallory, whose function runs that in a job.
 sub with_index_function
 {
