@@ -1908,11 +1908,17 @@ COMMENT ON TABLE cron_registrations IS
   'cron.job: they take over what is not there or not active any more, and say so.';
 
 CREATE VIEW maintenance_schedule AS
+WITH server AS (
+  SELECT CASE WHEN current_setting('train_perf.max_statements'::text, true) IS NULL
+              THEN 'train_perf is not preloaded: no worker keeps the schedule'::text
+              WHEN pg_is_in_recovery() THEN 'this is a standby: the primary keeps the schedule'::text END AS problem
+)
 SELECT s.name, s.setting, s.timezone,
-       CASE WHEN s.problem IS NULL AND k.keeper = 'workers'::text THEN schedule_next(s.setting, s.name, clock_timestamp()) END
-         AS next_at,
-       r.last_run_at, k.keeper, coalesce(s.problem, r.error) AS error
+       CASE WHEN coalesce(s.problem, v.problem) IS NULL AND k.keeper = 'workers'::text
+            THEN schedule_next(s.setting, s.name, clock_timestamp()) END AS next_at,
+       r.last_run_at, k.keeper, coalesce(s.problem, v.problem, r.error) AS error
   FROM schedule_settings() s
+ CROSS JOIN server v
   LEFT JOIN maintenance_runs r ON r.name = s.name
  CROSS JOIN LATERAL (SELECT CASE WHEN EXISTS (SELECT FROM cron_registrations g WHERE g.name = s.name)
                                  THEN 'pg_cron'::text ELSE 'workers'::text END AS keeper) k
@@ -1928,7 +1934,7 @@ COMMENT ON COLUMN maintenance_schedule.last_run_at IS 'When the workers last que
 COMMENT ON COLUMN maintenance_schedule.keeper IS
   'workers or pg_cron, which then keeps weekly and monthly maintenance by jobs of its own; see schedule_maintenance().';
 COMMENT ON COLUMN maintenance_schedule.error IS
-  'What is wrong with the setting, which then is never due, or went wrong at the last attempt.';
+  'What is wrong with the setting or the server, so that it is never due, or went wrong at the last attempt.';
 
 -- What is done.
 

@@ -54,6 +54,11 @@ subtest 'live_statistics_say_what_is_missing' => sub {
 	needs_preload('SELECT query_stats_reset()', 'the reset');
 };
 
+subtest 'the_schedule_says_that_nobody_keeps_it' => sub {
+	answers(q(SELECT next_at, error FROM maintenance_schedule WHERE name = 'weekly'),
+		'|train_perf is not preloaded: no worker keeps the schedule', 'the view');
+};
+
 subtest 'rebuilds_need_workers' => sub {
 	needs_preload(q(SELECT reindex_if_bloated('pg_class')), 'of a table');
 	needs_preload('SELECT * FROM reindex_bloated_indexes()', 'of all tables');

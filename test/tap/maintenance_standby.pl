@@ -47,6 +47,8 @@ for my $user (undef, 'shop_owner')
 is(client($standby, 'app')->query(q{SELECT vacuum_analyze_table('unlogged')})->{error}{C}, '25006', 'an unlogged table');
 is_true($standby, 'app', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type ~ 'train_perf (maintenance|collector)'}, 'nobody works there');
 is($standby->safe_psql('app', $seen), "$ended succeeded 1, $running running 1, $queued queued 0", 'nothing was queued');
+is($standby->safe_psql('app', q{SELECT DISTINCT error FROM maintenance_schedule WHERE name <> 'window'}),
+	'this is a standby: the primary keeps the schedule', 'the schedule says so');
 is_never($standby, qr/(ERROR|FATAL|PANIC|WARNING):(?!.*(cannot execute maintenance during recovery|starting up|not yet accepting))/,
 	'and nothing fails by itself');
 
