@@ -182,11 +182,14 @@ void CheckTarget(Oid relation, const char* kind) {
 int64 WaitBudgetMs() noexcept {
   if (Preloaded() && board->IsWorker(MyProcPid)) return 0;
   int64 budget = settings::maintenance_wait_ms;
-  if (!get_timeout_active(STATEMENT_TIMEOUT)) return budget;
-  const int64 left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-                                                     get_timeout_finish_time(STATEMENT_TIMEOUT));
-  const int64 before_timeout = Max(left - kSparedMs, left / 2);
-  return budget < 0 ? before_timeout : Min(budget, before_timeout);
+  for (const TimeoutId timeout : TRAIN_PERF_CALLERS_TIMEOUTS) {
+    if (!get_timeout_active(timeout)) continue;
+    const int64 left =
+        TimestampDifferenceMilliseconds(GetCurrentTimestamp(), get_timeout_finish_time(timeout));
+    const int64 before_timeout = Max(left - kSparedMs, left / 2);
+    budget = budget < 0 ? before_timeout : Min(budget, before_timeout);
+  }
+  return budget;
 }
 
 namespace request_batch {

@@ -43,11 +43,15 @@ extern "C" {
 #define TRAIN_PERF_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
-// A setting since 17; for lists of settings and their values.
+// A setting since 17; for lists of settings and their values, and of what may end a statement.
 #if PG_VERSION_NUM >= 170000
 #define TRAIN_PERF_TRANSACTION_TIMEOUT {"transaction_timeout", "0"},
+#define TRAIN_PERF_CALLERS_TIMEOUTS \
+  { STATEMENT_TIMEOUT, TRANSACTION_TIMEOUT }
 #else
 #define TRAIN_PERF_TRANSACTION_TIMEOUT
+#define TRAIN_PERF_CALLERS_TIMEOUTS \
+  { STATEMENT_TIMEOUT }
 #endif
 
 namespace train_perf {
