@@ -17,11 +17,13 @@ cd "$tree"
 pgxs_test=$(dirname "$("$PG_BIN/pg_config" --pgxs)")/../test
 # Bitcode only where Debian 12 builds it: it takes as long as the library.
 if [ "$PG_VERSION" -eq 15 ]; then llvm=with_llvm=yes; else llvm=with_llvm=no; fi
-# Seconds: for a condition that a TAP test waits for, a TAP test, each kind of test.
-PG_TEST_TIMEOUT_DEFAULT=60
-export PG_TEST_TIMEOUT_DEFAULT
-file_limit=300
-kind_limit=900
+# Seconds: for a condition that a TAP test waits for, for a server to start or stop, a TAP test, each kind of
+# test. Only what hangs ever takes so long; a busy machine may stand still for some of them.
+PG_TEST_TIMEOUT_DEFAULT=180
+PGCTLTIMEOUT=180
+export PG_TEST_TIMEOUT_DEFAULT PGCTLTIMEOUT
+file_limit=600
+kind_limit=1800
 
 # Runs a test program as postgres, its output in LOG: limited LOG COMMAND…; its status is in status.
 limited() {
