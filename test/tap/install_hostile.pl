@@ -91,6 +91,15 @@ sub use_everything
 	return join "\n", @errors;
 }
 
+# Who makes partitions by hand gives way by an error to the collector that makes them.
+sub partitions_are_made
+{
+	my ($database) = @_;
+	return ok($node->poll_query_until($database, q(SELECT pg_catalog.count(*) OPERATOR(pg_catalog.>=) 10::pg_catalog.int8
+			FROM pg_catalog.pg_class c WHERE c.relispartition AND c.relname::text OPERATOR(pg_catalog.~) '_p[0-9]{8}$'::text)),
+		'partitions are made');
+}
+
 # What views and functions of ours refer to that is neither the server's nor ours.
 my $foreign_references = q(
 	WITH member AS (
@@ -122,6 +131,7 @@ subtest 'planted_in_the_schema_before_create_extension' => sub {
 	if ($code == 0)
 	{
 		is($node->safe_psql('before', "SET search_path = pg_catalog; $foreign_references"), '', 'no function or view is bound to one');
+		partitions_are_made('before');
 		is(use_everything('before', 'SET search_path = pg_catalog;', 'public'), '', 'no function calls one');
 		$node->psql('before', 'SELECT pg_catalog.pg_sleep(0.6) FROM public.people RIGHT JOIN (VALUES (1)) v ON true');
 		ok($node->poll_query_until('before', q(SELECT count(*) OPERATOR(pg_catalog.>=) 1
@@ -155,6 +165,7 @@ subtest 'planted_before_pg_catalog_in_the_search_path' => sub {
 	$node->safe_psql('after', 'CREATE EXTENSION train_perf; CREATE TABLE people (id uuid PRIMARY KEY)');
 	$node->safe_psql('after', hostile_objects('planted'));
 	$node->safe_psql('after', $hostile_relations);
+	partitions_are_made('after');
 	is(use_everything('after', 'SET search_path = planted, pg_catalog;', 'public'), '', 'no function calls one');
 	is(use_everything('after', 'SET search_path = planted, pg_catalog, public;', 'public'), '', 'nor with public last');
 	$node->safe_psql('postgres', 'ALTER DATABASE after SET search_path = planted, pg_catalog, public');

@@ -154,9 +154,11 @@ for my $case (sort keys %default_privileges)
 			is($node->safe_psql($database, "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class
 					WHERE relname ~ '^(query_|performance_|access_)'"), $installer, 'all belongs to whom created it');
 
-			ok($node->poll_query_until($database, q(SELECT count(*) = 10 FROM pg_class
+			ok($node->poll_query_until($database, q(SELECT count(*) >= 10 FROM pg_class
 					WHERE relname ~ '_p[0-9]{8}$' AND relispartition)), 'the collector makes partitions');
-			$node->safe_psql($database, q(SELECT maintain_partitions_of('query_performance_logs', '7 days', now() + '3 days')));
+			# It gives way to whoever is in the way, such as the collector.
+			ok($node->poll_query_until($database, q(SELECT maintain_partitions_of('query_performance_logs', '7 days',
+					now() + '3 days') >= 0)), 'more of them can be made');
 			is(unexpected($database), '', 'their privileges are no wider');
 			is($node->safe_psql($database, qq{SELECT count(*) FROM pg_class c WHERE relispartition AND relkind = 'r' AND (
 					NOT relrowsecurity OR pg_get_userbyid(relowner) <> '$installer'
@@ -197,7 +199,8 @@ subtest 'one_call_gives_the_server_key_its_rights' => sub {
 	is($ask->(q(SELECT max_duration_ms FROM get_slow_queries(hours_back => 1, min_duration_ms => 1000)
 		WHERE query_text LIKE '%from t where%')), '1200', 'it asks what is slow');
 	is($ask->('SELECT count(*) FROM get_query_stats()'), '1', 'and how slow');
-	is($ask->(q(SELECT severity FROM performance_alerts WHERE alert_type = 'slow_query')), 'warning', 'it reads alerts');
+	is($ask->(q(SELECT severity FROM performance_alerts WHERE alert_type = 'slow_query'
+		AND message LIKE '%from t where%')), 'warning', 'it reads alerts');
 	is($ask->(q(SELECT resolve_performance_alert(create_performance_alert(p_alert_type => 'high_bloat',
 		p_severity => 'warning', p_message => 'm', p_details => '{"table": "t"}'), 'done'))), 't', 'and writes them');
 	is($ask->('SELECT preloaded FROM capture_status()'), 't', 'it sees what capture does');
