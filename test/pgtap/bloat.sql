@@ -1,6 +1,13 @@
 -- Estimates of bloat, their snapshots and alerts, within one transaction.
+-- Not over midnight in UTC: each day has rows of its own.
+SELECT pg_sleep(CASE WHEN s.seconds < 60 THEN s.seconds + 0.1 ELSE 0 END)
+  FROM (SELECT extract(epoch FROM date_trunc('day', clock_timestamp(), 'UTC') + interval '24 hours'
+                                  - clock_timestamp())::double precision AS seconds) s \gset ignored_
 BEGIN;
 SELECT no_plan();
+
+-- One after the other with the collector, from the beginning.
+SELECT pg_advisory_xact_lock('pg_class'::regclass::oid::integer, 'table_bloat_snapshots'::regclass::oid::integer) \gset ignored_
 CREATE ROLE bloat_owner;
 CREATE ROLE bloat_stranger;
 CREATE ROLE bloat_monitor IN ROLE pg_monitor;
@@ -103,7 +110,7 @@ DELETE FROM "we'ird $x"."T able" WHERE a > 500;
 SELECT is(capture_table_bloat_snapshot(), 1, 'what_changed_gets_one_also_before_the_commit');
 SELECT is((SELECT count(*) FROM index_bloat_snapshots WHERE indexname = 'I ndex' AND access_method = 'btree'), 2::bigint,
   'with_its_indexes');
-UPDATE table_bloat_snapshots SET snapshot_timestamp = snapshot_timestamp - interval '1 day';
+UPDATE table_bloat_snapshots SET snapshot_timestamp = snapshot_timestamp - interval '24 hours';
 SELECT is(capture_table_bloat_snapshot(), 3, 'on_a_new_day_all_get_one');
 SELECT is((SELECT count(*) FROM get_bloat_status() WHERE schemaname LIKE 'we%' OR tablename LIKE 'parted%'), 3::bigint,
   'the_status_is_one_row_per_table');

@@ -2,7 +2,8 @@
 BEGIN;
 SELECT no_plan();
 
--- One after the other with the collector, from the beginning.
+-- One after the other with the collector, from the beginning: it gives way where both wait.
+SET LOCAL deadlock_timeout = '1h';
 LOCK TABLE query_performance_logs, performance_alerts IN ACCESS EXCLUSIVE MODE;
 SET LOCAL client_min_messages = warning;
 

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use Midnight;
 use Test::More;
 use Workers;
 
@@ -44,6 +45,7 @@ sub place
 my $loading = 'SET check_function_bodies = off; SET row_security = off; CREATE EXTENSION train_perf;';
 
 subtest 'made_when_a_dump_has_been_loaded' => sub {
+	not_over_midnight($node, 30);
 	create_database($node, 'app');
 	my $session = session($node, 'app');
 	$session->query_safe($loading);
