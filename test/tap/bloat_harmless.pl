@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use Midnight;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -24,9 +25,11 @@ $node->safe_psql('app', q(
 	CREATE INDEX i ON t (a);
 	CREATE TABLE other AS SELECT 1 AS a;
 	CREATE UNLOGGED TABLE passing AS SELECT g AS a FROM generate_series(1, 1000) g;
-	CREATE INDEX passing_a ON passing (a)));
+	CREATE INDEX passing_a ON passing (a);
+	SELECT pg_stat_force_next_flush()));
 
 subtest 'a_locked_relation_is_skipped' => sub {
+	not_over_midnight($node, 30);  # a new day has a row of each table
 	my $session = session($node, 'app');
 	$session->query('BEGIN; LOCK TABLE t IN ACCESS EXCLUSIVE MODE');
 	my ($code, $out, $err) = psql(q(SELECT * FROM estimate_table_bloat('t')));
@@ -119,10 +122,10 @@ subtest 'cancelled_in_the_middle' => sub {
 	my ($code, $out, $err) = psql(q(SET train_perf.sample_cost_delay = '100ms'; SET vacuum_cost_limit = 1;
 		SET statement_timeout = '1s'; SELECT * FROM estimate_table_bloat('t')));
 	like($err, qr/canceling statement due to statement timeout/, 'statement_timeout');
-	# What comes after it is another transaction, and is committed.
+	# What comes after it is another transaction, and is committed: it takes much less than the timeout.
 	my $slow = q(SET train_perf.sample_cost_delay = '100ms'; SET vacuum_cost_limit = 1;);
 	my $session = session($node, 'app');
-	$session->query("CREATE TABLE kept (a text); $slow SET statement_timeout = '300ms'; SELECT * FROM estimate_table_bloat('t')");
+	$session->query("CREATE TABLE kept (a text); $slow SET statement_timeout = '3s'; SELECT * FROM estimate_table_bloat('t')");
 	$session->query(q(INSERT INTO kept VALUES ('autocommit')));
 	$session->query(q(DO $$ BEGIN
 		BEGIN
@@ -185,6 +188,8 @@ subtest 'damage' => sub {
 	($code, $out, $err) = psql(q(SELECT method FROM estimate_index_bloat('i', 1000000)));
 	is("$code|$out", '0|sampled', 'an index');
 	like($err, qr/skipped 1 damaged page\(s\) of "i"/, 'with a warning too');
+	# Perhaps the collector has taken a snapshot meanwhile, before it was told to pause: this is a change since then.
+	$node->safe_psql('app', 'ALTER TABLE t SET (toast_tuple_target = 2000)');
 	($code, $out, $err) = psql('SELECT capture_table_bloat_snapshot()');
 	is($code, 0, 'a snapshot goes on');
 	like($err, qr/of "i"/s, 'with a warning');  # of the table not all pages are in the sample

@@ -14,9 +14,19 @@ autovacuum = off
 fsync = off
 max_parallel_maintenance_workers = 0
 train_perf.sample_cost_delay = 0
+train_perf.snapshot_exclude = '*.*'
 ));
 $node->safe_psql('postgres', 'CREATE EXTENSION train_perf');
 my $rows = 30000;
+
+# Deleted rows are dead when nobody has an older snapshot; the collector may have one for a moment.
+sub wait_for_old_snapshots
+{
+	$node->poll_query_until('postgres', q(SELECT NOT EXISTS (SELECT FROM pg_stat_activity
+		WHERE pid <> pg_backend_pid() AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL))))
+	  or die 'an old snapshot does not go';
+	return;
+}
 
 # name => statements; each leaves the table t.
 my %tables = (
@@ -53,6 +63,7 @@ my $size = q(SELECT pg_relation_size(oid) + CASE WHEN reltoastrelid <> 0 THEN pg
 for my $name (sort keys %tables)
 {
 	$node->safe_psql('postgres', $tables{$name});
+	wait_for_old_snapshots();
 	my $before = $node->safe_psql('postgres', $size);
 	my ($actual, $estimated, $method) = split /\|/, $node->safe_psql('postgres',
 		q(SELECT actual_size_bytes, estimated_size_bytes, method FROM estimate_table_bloat('t', 1000000)));
@@ -94,7 +105,12 @@ my %indexes = (
 for my $name (sort keys %indexes)
 {
 	my ($ddl, $guess) = @{ $indexes{$name} };
-	$node->safe_psql('postgres', $_) for split /;\s*/, $ddl;
+	for my $statement (split /;\s*/, $ddl)
+	{
+		wait_for_old_snapshots() if $statement =~ /^VACUUM/;
+		$node->safe_psql('postgres', $statement);
+	}
+	wait_for_old_snapshots();
 	my $before = $node->safe_psql('postgres', q(SELECT pg_relation_size('i')));
 	my ($actual, $estimated, $method) = split /\|/, $node->safe_psql('postgres',
 		q(SELECT actual_size_bytes, estimated_size_bytes, method FROM estimate_index_bloat('i', 1000000)));
@@ -119,6 +135,7 @@ $node->safe_psql('postgres', 'DELETE FROM t WHERE a % 3 = 0');
 is($node->safe_psql('postgres', $counts), '20000|0|10000', 'an old snapshot keeps the deleted ones');
 is($node->safe_psql('postgres', q(SELECT bloat_bytes FROM estimate_table_bloat('t', 1000000))), $spare, 'which a rewrite would keep too');
 $old->query_safe('COMMIT');
+wait_for_old_snapshots();
 is($node->safe_psql('postgres', $counts), '20000|10000|0', 'then VACUUM could remove them');
 $old->query_safe('BEGIN; INSERT INTO t SELECT 0 FROM generate_series(1, 50)');
 is($node->safe_psql('postgres', $counts), '20050|10000|0', 'rows of a running transaction take room');

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use Midnight;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -52,7 +53,7 @@ sub trend
 sub age
 {
 	my ($days) = @_;
-	$node->safe_psql('app', "UPDATE index_usage_snapshots SET snapshot_timestamp = snapshot_timestamp - interval '$days days'");
+	$node->safe_psql('app', "UPDATE index_usage_snapshots SET snapshot_timestamp = snapshot_timestamp - $days * interval '24 hours'");
 	return;
 }
 
@@ -75,7 +76,16 @@ sub is_unused
 	return is(join(' ', grep { !$expected{$_} } split / /, $got), '', "$name: no others");
 }
 
+# What has changed counters: they are in the statistics when this returns.
+sub changes
+{
+	my ($sql) = @_;
+	$node->safe_psql('app', "$sql;\nSELECT pg_stat_force_next_flush()");
+	return;
+}
+
 subtest 'scans_between_captures' => sub {
+	not_over_midnight($node, 30);    # each day has a row of each index
 	is($node->safe_psql('app', 'SELECT index_usage_observed_since IS NULL FROM capture_status()'), 't', 'not observed yet');
 	my ($out, $err);
 	$node->psql('app', 'SELECT * FROM detect_unused_indexes()', stdout => \$out, stderr => \$err);
@@ -97,7 +107,8 @@ subtest 'scans_between_captures' => sub {
 };
 
 subtest 'the_same_index' => sub {
-	$node->safe_psql('app', 'REINDEX INDEX CONCURRENTLY t_a');
+	not_over_midnight($node, 30);
+	changes('REINDEX INDEX CONCURRENTLY t_a');
 	scan('a', 3);
 	is(capture(), '1', 'after REINDEX CONCURRENTLY');
 	is(counted('t_a'), '10', 'the history goes on');
@@ -107,7 +118,7 @@ subtest 'the_same_index' => sub {
 	is(trend('"S".t2'), 't A 11, t_b 0, t_pkey 0', 'renamed it keeps its history at once');
 	capture();
 	is(counted('"S"."t A"'), '11', 'and after a capture');
-	$node->safe_psql('app', 'REINDEX TABLE CONCURRENTLY "S".t2; ALTER INDEX "S"."t A" RENAME TO x; ALTER INDEX "S".t_b RENAME TO "t A";
+	changes('REINDEX TABLE CONCURRENTLY "S".t2; ALTER INDEX "S"."t A" RENAME TO x; ALTER INDEX "S".t_b RENAME TO "t A";
 		ALTER INDEX "S".x RENAME TO t_b');
 	scan('b', 2, '"S".t2');
 	capture();
@@ -132,7 +143,7 @@ subtest 'a_build_that_a_capture_has_seen' => sub {
 	my $reader = session($node, 'app');
 	$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM t;');
 	my $builder = session($node, 'app');
-	$builder->query_until(qr/builds/, "\\echo builds\nREINDEX INDEX CONCURRENTLY t_a;\n\\echo done\n");
+	$builder->query_until(qr/builds/, "\\echo builds\nREINDEX INDEX CONCURRENTLY t_a;\nSELECT pg_stat_force_next_flush();\n\\echo done\n");
 	eventually($node, 'app', q(SELECT count(*) = 1 FROM pg_stat_progress_create_index WHERE phase ~ 'wait'), 'the build waits for a reader');
 	is_true($node, 'app', q(SELECT count(*) = 1 FROM snapshot_indexes() WHERE indexname = 't_a_ccnew'), 'there is another index meanwhile');
 	scan('a', 1);
@@ -192,6 +203,7 @@ subtest 'crash' => sub {
 };
 
 subtest 'two_at_once' => sub {
+	not_over_midnight($node, 30);
 	my ($one, $other) = map { session($node, 'app') } 1 .. 2;
 	scan('a', 1);
 	$one->query_safe('BEGIN; SELECT capture_index_usage_snapshot();');
@@ -205,7 +217,8 @@ subtest 'two_at_once' => sub {
 };
 
 subtest 'locked_tables' => sub {
-	$node->safe_psql('app', q(CREATE TABLE "lo cked" (a integer, b text, EXCLUDE (a WITH =));
+	not_over_midnight($node, 30);
+	changes(q(CREATE TABLE "lo cked" (a integer, b text, EXCLUDE (a WITH =));
 		INSERT INTO "lo cked" SELECT g, g FROM generate_series(1, 10000) g;
 		CREATE INDEX locked_e ON "lo cked" ((a + 1), lower(b)) WHERE a > 0 AND b IS NOT NULL;
 		CREATE TABLE parts (a integer) PARTITION BY RANGE (a); CREATE TABLE part PARTITION OF parts DEFAULT; CREATE INDEX ON parts (a)));
@@ -220,7 +233,7 @@ subtest 'locked_tables' => sub {
 	$locker->query_safe('ROLLBACK');
 	$locker->quit;
 	is(capture(), '0', 'what was rolled back is no news');
-	$node->safe_psql('app', 'REINDEX TABLE CONCURRENTLY part; ALTER TABLE "lo cked" RENAME b TO c');
+	changes('REINDEX TABLE CONCURRENTLY part; ALTER TABLE "lo cked" RENAME b TO c');
 	is(capture(), '0', 'nor a new name of a column');
 };
 
