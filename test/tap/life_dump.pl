@@ -29,14 +29,16 @@ $node->safe_psql('app', q(
 	SELECT resolve_performance_alert(
 	  create_performance_alert('other', 'error', 'resolved', '{"fingerprint": "two"}'));
 	SELECT pg_sleep(0.6);));
-eventually($node, 'app', q(SELECT count(*) = 1 FROM performance_alerts WHERE alert_type = 'slow_query'),
+eventually($node, 'app', q(SELECT count(*) = 1 FROM performance_alerts WHERE alert_type = 'slow_query'
+	AND message ~ 'select pg_sleep'),
 	'the slow statement raised an alert');
 eventually($node, 'app', q(SELECT count(*) > 0 FROM query_stats_history JOIN query_texts USING (query_hash)
 	WHERE query ~* 'pg_sleep'), 'and is in the history');
 
 # Rows that have no partition yet, or never will; an index of somebody's own; and a gap in the partitions: the
 # names of their indexes are numbered where they are too long, and will be numbered differently.
-$node->safe_psql('app', q(SELECT maintain_log_partitions() FROM generate_series(1, 10)));
+# It gives way to whoever is in the way, such as the collector.
+eventually($node, 'app', 'SELECT maintain_log_partitions() = 0', 'all partitions are made');
 $node->safe_psql('app', q(INSERT INTO query_performance_logs (query_text, duration_ms, execution_timestamp)
 	VALUES ('late', 1, now() - interval '5 days'), ('some day', 1, 'infinity')));
 my @partitions = split /\n/, $node->safe_psql('app', q(SELECT inhrelid::regclass FROM pg_inherits
@@ -181,7 +183,8 @@ subtest 'restore_without_preload' => sub {
 	$other->start;
 	$other->command_checks_all([ 'psql', '-Xq', '-1', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('postgres'), '-f',
 		$file ], 0, [qr/^/], [qr/^(?!.*ERROR)/s], 'psql -1');
-	is($other->safe_psql('postgres', 'SELECT count(*) FROM query_performance_logs'), @{ $before->{log} }, 'all rows');
+	my %there = map { $_ => 1 } split /\n/, $other->safe_psql('postgres', $rows{log});
+	is(join("\n", grep { !$there{$_} } @{ $before->{log} }), '', 'all rows');
 	is_true($other, 'postgres', $indexed, 'the indexes of all partitions');
 	$other->stop;
 };

@@ -13,6 +13,7 @@ my $node = start_server('life_update', q(
 max_worker_processes = 20
 train_perf.max_collectors = 10
 train_perf.history_interval = 1
+train_perf.log_min_duration = -1
 ));
 create_database($node, 'fresh', 'updated');
 $node->safe_psql('postgres', 'CREATE ROLE anon; CREATE ROLE analyst; CREATE ROLE service; CREATE ROLE stranger');
@@ -51,6 +52,8 @@ $node->safe_psql('updated', q(
 	  d, 0, 0, 0, d, 0, 0, 0, 0, 0, latency_histogram(d) FROM generate_series(0, 3) d;));
 
 my $moment = $node->safe_psql('updated', 'SELECT now()');
+# What the collector writes from here on is later.
+eventually($node, 'updated', "SELECT max(bucket_end) > '$moment' FROM query_stats_history", 'another bucket is written');
 my %rows = (
 	log => "SELECT l.* FROM query_performance_logs l WHERE execution_timestamp <= '$moment' ORDER BY id",
 	alerts => "SELECT a.* FROM performance_alerts a WHERE created_at <= '$moment' ORDER BY id",
