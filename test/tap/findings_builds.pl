@@ -9,7 +9,7 @@ use PostgreSQL::Test::Cluster;
 use Test::More;
 use Workers;
 
-my $node = start_server('findings_builds', "train_perf.max_collectors = 0\nautovacuum = off\n");
+my $node = start_server('findings_builds', "autovacuum = off\n");
 with_extension($node, 'app');
 $node->safe_psql('app', <<'END');
 CREATE ROLE monitor LOGIN IN ROLE pg_monitor;
