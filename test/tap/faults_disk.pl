@@ -30,7 +30,7 @@ $node->safe_psql('postgres', 'ALTER DATABASE app SET default_tablespace = small'
 $node->safe_psql('app', 'CREATE EXTENSION train_perf');
 $node->safe_psql('app', 'CREATE TABLE orders (n integer) TABLESPACE pg_default');
 is_logged($node, 'app', 'before');
-is_true($node, 'app', q(SELECT count(*) > 1 AND bool_and(t.spcname = 'small') FROM pg_class AS c
+eventually($node, 'app', q(SELECT count(*) > 1 AND bool_and(t.spcname = 'small') FROM pg_class AS c
 	JOIN pg_tablespace AS t ON t.oid = c.reltablespace WHERE c.oid IN
 	(SELECT inhrelid FROM pg_inherits WHERE inhparent = 'query_performance_logs'::regclass)), 'the log lies there');
 
@@ -52,6 +52,9 @@ for my $round (1 .. 20)
 {
 	load("round $round", 20);
 	$orders += 20;
+	# Otherwise the queue could overflow before the collector has looked once.
+	eventually($node, 'app', q(SELECT events_queued = 0 OR coalesce(last_error ~ 'No space left', false)
+		FROM capture_status()), "round $round: the collector has tried to write");
 	last if $node->safe_psql('app', q(SELECT coalesce(last_error ~ 'No space left', false) FROM capture_status())) eq 't';
 }
 eventually($node, 'app', q(SELECT last_error ~ 'No space left' AND events_queued > 0 FROM capture_status()),

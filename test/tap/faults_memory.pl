@@ -133,7 +133,8 @@ unharmed('transactions', [], 'BEGIN', 'INSERT INTO numbers VALUES (100)', q(PREP
 unharmed('loads', ['analyze_after_rows = 10'], 'BEGIN', 'INSERT INTO loaded SELECT generate_series(1, 10)',
 	'INSERT INTO loaded SELECT generate_series(11, 20)', 'COMMIT',
 	'SELECT a FROM loaded_1 WHERE a = 1 LIMIT 1 FOR UPDATE');
-unharmed('timeout', [], 'SET statement_timeout = 30', 'SELECT pg_sleep(10)', 'SET statement_timeout = 0');
+# The error ends the timeout: no other statement is limited by it.
+unharmed('timeout', [], 'BEGIN', 'SET LOCAL statement_timeout = 30', 'SELECT pg_sleep(10)', 'ROLLBACK');
 
 
 # Readers, and commands about databases that collectors must know of before, may say that there is no

@@ -10,7 +10,7 @@ use Workers;
 my $times = 10;
 
 my $node = start_server('life_database_commands',
-	"train_perf.max_collectors = 4\nlog_min_messages = warning\n");
+	"train_perf.max_collectors = 4\nautovacuum = off\nlog_min_messages = warning\n");
 
 subtest 'drop_database' => sub {
 	for my $i (1 .. $times)

@@ -34,6 +34,8 @@ $primary->safe_psql('postgres', 'CREATE DATABASE passing TEMPLATE app');
 is_collected($primary, 'passing');
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is($standby->safe_psql('passing', 'SELECT 1'), '1', 'a new database arrives');
+eventually($standby, 'postgres', q(SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'passing'),
+	'nobody is in it on the standby');
 is($primary->psql('postgres', 'DROP DATABASE passing'), 0, 'and is dropped');
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is_true($standby, 'postgres', q(SELECT count(*) = 0 FROM pg_database WHERE datname = 'passing'), 'on both');
