@@ -114,12 +114,14 @@ for my $name (sort keys %indexes)
 	my $before = $node->safe_psql('postgres', q(SELECT pg_relation_size('i')));
 	my ($actual, $estimated, $method) = split /\|/, $node->safe_psql('postgres',
 		q(SELECT actual_size_bytes, estimated_size_bytes, method FROM estimate_index_bloat('i', 1000000)));
-	my $sampled = $node->safe_psql('postgres', q(SELECT estimated_size_bytes FROM estimate_index_bloat('i', 50)));
+	# The pages are taken at random: of 504 pages full of wide entries one sample in a hundred is 15 % off.
+	my $sampled = $node->safe_psql('postgres', q(SELECT avg(e.estimated_size_bytes)::bigint
+		FROM generate_series(1, 9) n, estimate_index_bloat('i', 50 + 0 * n) e));
 	$node->safe_psql('postgres', 'REINDEX INDEX i');
 	my $after = $node->safe_psql('postgres', q(SELECT pg_relation_size('i')));
 	is("$actual $method", "$before exact", "index $name: the size now");
 	cmp_ok(abs($estimated - $after), '<=', $guess ? 0.02 * $before + 8192 : 0, "index $name: the size after REINDEX: $estimated, $after");
-	cmp_ok(abs($sampled - $after), '<=', 0.15 * $before + 16384, "index $name: from 50 pages: $sampled, $after");
+	cmp_ok(abs($sampled - $after), '<=', 0.15 * $before + 16384, "index $name: from 50 pages, on average: $sampled, $after");
 	$node->safe_psql('postgres', 'DROP TABLE t');
 }
 

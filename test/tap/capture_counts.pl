@@ -225,8 +225,8 @@ subtest 'history_and_live_numbers_are_one' => sub {
 			q(SELECT count(*) >= 2 FROM pg_inherits WHERE inhparent = 'query_stats_history'::regclass
 			AND inhrelid::regclass::text ~ '_p\d+$')) eq 't';
 	});
-	# Whoever reads in the moment between the end of the collector's transaction and its note of it finds a
-	# bucket twice, or never. That passes; what is lost or doubled for good does not.
+	# Whoever reads while the collector ends its transaction finds a bucket twice, or never. That passes; what is
+	# lost or doubled for good does not.
 	my $expected = $total->();
 	my $totals_are = sub {
 		my ($name) = @_;

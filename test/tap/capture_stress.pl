@@ -56,8 +56,8 @@ END
 	return @totals;
 }
 
-# While nothing runs. Whoever reads in the moment between the end of the collector's transaction and its note of
-# it finds a bucket twice, or never, and then no other look finds the same.
+# While nothing runs. Whoever looks while the collector ends its transaction finds a bucket twice, or never, and
+# then no other look finds the same.
 sub totals
 {
 	my (@last, @now);
