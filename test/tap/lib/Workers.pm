@@ -11,7 +11,7 @@ use Test::More;
 
 our @EXPORT = qw(
   build_library start_server create_database with_extension eventually is_true fail_statement logged is_logged
-  collectors_of is_collected is_not_collected counts_add_up session is_never log_is_clean
+  collectors_of is_collected is_not_collected counts_add_up session is_never log_is_clean dead_for_all
 );
 
 # A library that lets the server fail, from its source beside this file.
@@ -25,13 +25,18 @@ sub build_library
 	return $library;
 }
 
-# A running server with the library preloaded.
+# A running server with the library preloaded, on which nothing begins because of the time of day.
 sub start_server
 {
 	my ($name, $conf, %init) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init(%init);
-	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'train_perf'\n" . ($conf // ''));
+	$node->append_conf('postgresql.conf', <<"END" . ($conf // ''));
+shared_preload_libraries = 'train_perf'
+train_perf.maintenance_daily = ''
+train_perf.maintenance_weekly = ''
+train_perf.maintenance_monthly = ''
+END
 	$node->start;
 	return $node;
 }
@@ -134,6 +139,17 @@ sub session
 {
 	my ($node, $database, %options) = @_;
 	return $node->background_psql($database, on_error_stop => 0, %options);
+}
+
+# Waits until no snapshot is older than what was deleted up to now, so that VACUUM removes it.
+sub dead_for_all
+{
+	my ($node, $database) = @_;
+	my $xid = $node->safe_psql($database, 'SELECT pg_current_xact_id()');
+	$node->poll_query_until($database, qq{SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint > $xid
+		AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_xmin::text::bigint <= $xid)})
+	  or die "a snapshot is older than transaction $xid";
+	return;
 }
 
 # The server log has no line like that, from a position on.
