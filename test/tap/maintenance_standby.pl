@@ -24,7 +24,7 @@ $standby->start;
 # One that runs, one that waits for it, and one that has ended.
 my $ended = $primary->safe_psql('app', 'ALTER DATABASE app RESET vacuum_cost_delay') || ask($primary, 'app', 't');
 reaches($primary, 'app', $ended, 'succeeded');
-$primary->safe_psql('app', q{ALTER DATABASE app SET vacuum_cost_delay = '100ms'});
+configure($primary, 'app', q{SET vacuum_cost_delay = '100ms'});
 my $running = ask($primary, 'app', 'big');
 eventually($primary, 'app', 'SELECT count(*) = 1 FROM pg_stat_progress_vacuum', 'VACUUM is at work');
 my $queued = ask($primary, 'app', 't');

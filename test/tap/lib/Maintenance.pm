@@ -12,16 +12,13 @@ use Workers;
 
 our @EXPORT = qw(
   maintenance_server with_maintenance add_gate slow_table client sql job_of job ask
-  reaches attempts close_gate open_gate all_have_ended
+  reaches attempts close_gate open_gate all_have_ended configure
 );
 
 my $conf = <<'END';
 autovacuum = off
 log_min_messages = warning
 train_perf.maintenance_retry_delay = 200ms
-train_perf.maintenance_daily = ''
-train_perf.maintenance_weekly = ''
-train_perf.maintenance_monthly = ''
 END
 
 sub maintenance_server
@@ -48,6 +45,21 @@ sub with_maintenance
 			END $$;
 			CREATE TRIGGER note_step AFTER INSERT OR UPDATE OF status ON maintenance_jobs
 				FOR EACH ROW EXECUTE FUNCTION note_step()});
+	}
+	return;
+}
+
+# Changes settings of a database where no job is at work. A worker that looks for one there, because another has ended,
+# may have read the old ones: waits until it is gone. Until it is shown as active it has the database locked.
+sub configure
+{
+	my ($node, $database, @changes) = @_;
+	$node->safe_psql('postgres', "ALTER DATABASE $database $_") for @changes;
+	for my $look (qq{SELECT count(*) = 0 FROM pg_locks WHERE locktype = 'object' AND classid = 'pg_database'::regclass
+			AND objid = (SELECT oid FROM pg_database WHERE datname = '$database')},
+		qq{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'train_perf maintenance' AND datname = '$database'})
+	{
+		$node->poll_query_until('postgres', $look) or die "a worker does not end in $database";
 	}
 	return;
 }
