@@ -46,8 +46,13 @@ sub both_resume
 sub pid_of
 {
 	my ($type) = @_;
-	return $node->safe_psql('app', "SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'
-		AND coalesce(datname, 'app') = 'app' ORDER BY pid LIMIT 1");
+	my $pid = '';
+	wait_until("there is a $type", sub {
+		$pid = $node->safe_psql('app', "SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'
+			AND coalesce(datname, 'app') = 'app' ORDER BY pid LIMIT 1");
+		return $pid ne '';
+	}) or die "no $type";
+	return $pid;
 }
 
 subtest 'jobs_are_taken_up_again' => sub {
@@ -74,7 +79,8 @@ subtest 'jobs_are_taken_up_again' => sub {
 	$waiting = client($node, 'app');
 	$waiting->send(query => "SELECT answer FROM await_maintenance(ARRAY[$jobs[0], $jobs[1]])");
 	at_first_attempt();
-	my @pids = split /\n/, $node->safe_psql('app', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'train_perf maintenance'});
+	my @pids = split /\n/, $node->safe_psql('app', 'SELECT pid FROM maintenance_workers()');
+	is(scalar @pids, 2, 'two workers');
 	is($node->safe_psql('app', "SELECT pg_terminate_backend($_)"), 't', "worker $_ is terminated") for @pids;
 	both_resume('terminated', @jobs);
 	for my $victim ('train_perf collector', 'train_perf launcher')
@@ -100,8 +106,7 @@ subtest 'jobs_are_taken_up_again' => sub {
 };
 
 subtest 'attempts_are_limited' => sub {
-	$node->safe_psql('app', q{ALTER DATABASE app SET train_perf.maintenance_max_attempts = 2;
-		ALTER DATABASE app SET vacuum_cost_delay = '100ms'; ALTER DATABASE app SET vacuum_cost_limit = 1});
+	configure($node, 'app', 'SET train_perf.maintenance_max_attempts = 2', q{SET vacuum_cost_delay = '100ms'}, 'SET vacuum_cost_limit = 1');
 	my $caller = client($node, 'app');
 	$caller->send(query => "SELECT vacuum_analyze_table('big')");
 	for my $attempt (1 .. 2)
@@ -116,16 +121,23 @@ subtest 'attempts_are_limited' => sub {
 	is($answer->{error}{M}, "job $id failed: the worker ended before the job did", 'what happened');
 	is(attempts($node, 'app', $id), 'queued, running, queued 57P01, running, failed 57P01', 'after two attempts');
 	$caller->quit;
-	$node->safe_psql('app', 'ALTER DATABASE app RESET ALL');
+	configure($node, 'app', 'RESET ALL');
 };
 
 # Cancelled when its worker is gone and nobody has noticed yet.
 subtest 'cancelled_without_worker' => sub {
-	$node->safe_psql('app', q{INSERT INTO maintenance_jobs (kind, target, requested_by, status, relid, role)
-		VALUES ('vacuum_analyze', 'public.big', 'postgres', 'running', 'big'::regclass, 10)});
-	my $id = $node->safe_psql('app', 'SELECT max(job_id) FROM maintenance_jobs');
+	# If the collector notices first, the job is queued again, and must not be done.
+	configure($node, 'app', 'SET train_perf.maintenance_workers = 0');
+	my $insert = q{INSERT INTO maintenance_jobs (kind, target, requested_by, status, relid, role)
+		VALUES ('vacuum_analyze', 'public.big', 'postgres', 'running', 'big'::regclass, 10) RETURNING job_id};
+	is_true($node, 'app', qq{BEGIN; CREATE TEMP TABLE lost (job_id bigint) ON COMMIT DROP;
+		WITH job AS ($insert) INSERT INTO lost SELECT job_id FROM job;
+		WITH cancelled AS MATERIALIZED (SELECT cancel_job(job_id, 10) AS answer FROM lost) SELECT answer = 1 FROM cancelled;
+		ROLLBACK}, 'before anybody can notice');
+	my $id = $node->safe_psql('app', $insert);
 	is($node->safe_psql('app', "SELECT cancel_maintenance_job($id)"), 't', 'cancelled');
 	is(job($node, 'app', $id)->{status}, 'cancelled', 'for good');
+	configure($node, 'app', 'RESET train_perf.maintenance_workers');
 };
 
 subtest 'locked_table_of_jobs' => sub {
@@ -138,10 +150,10 @@ subtest 'locked_table_of_jobs' => sub {
 	sql($locker, 'BEGIN');
 	sql($locker, 'LOCK TABLE maintenance_jobs IN EXCLUSIVE MODE');
 	open_gate($keeper);
-	my $caller = client($node, 'many');
-	$caller->send(query => "SELECT vacuum_analyze_table('g')");
 	eventually($node, 'many', q{SELECT count(*) >= 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 		WHERE NOT granted AND relation = 'maintenance_jobs'::regclass AND backend_type = 'train_perf maintenance'}, 'the end waits for the lock');
+	my $caller = client($node, 'many');
+	$caller->send(query => "SELECT vacuum_analyze_table('g')");
 	eventually($node, 'many', q{SELECT last_error ~ 'lock timeout' FROM capture_status()}, 'the collector has tried');
 	sql($locker, 'COMMIT');
 	like($caller->answer->{rows}[0][0] // '', qr/^job \d+: VACUUM/, 'then the job is written and done');
@@ -157,24 +169,44 @@ subtest 'no_request_is_lost' => sub {
 	my $script = $node->basedir . '/ask.sql';
 	append_to_file($script, "\\set n random(1, 4)\nSET train_perf.maintenance_wait = 0;\nSELECT vacuum_analyze_table('t' || :n);\n");
 	my ($out, $err) = ('', '');
+	# No load is so fast that it ends before the first worker does.
+	my $locker = client($node, 'many');
+	sql($locker, 'BEGIN');
+	sql($locker, 'LOCK TABLE maintenance_jobs IN EXCLUSIVE MODE');
 	my $load = IPC::Run::start([ 'pgbench', '-n', '-f', $script, '-c', 4, '-t', 25, $node->connstr('many') ], '>', \$out, '2>', \$err);
-	my $ended = 0;
+	my ($ended, $written) = (0, -1);
 	while ($load->pumpable)
 	{
 		$load->pump_nb;
-		$ended += $node->safe_psql('many', q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-			WHERE backend_type IN ('train_perf collector', 'train_perf maintenance') AND datname = 'many'});
+		# Each time something was taken: whoever is ended faster than it can begin takes nothing.
+		my $now = $node->safe_psql('many', 'SELECT max(job_id) FROM maintenance_jobs');
+		if ($now != $written)
+		{
+			$ended += $node->safe_psql('many', q{SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+				WHERE backend_type IN ('train_perf collector', 'train_perf maintenance') AND datname = 'many'});
+			$written = $now;
+		}
+		if ($locker && $ended > 0)
+		{
+			sql($locker, 'COMMIT');
+			$locker->quit;
+			undef $locker;
+		}
+		$written = -1 if $locker;
 		Time::HiRes::usleep(100_000);
 	}
 	ok($load->finish, 'nobody is refused') or diag($err);
 	cmp_ok($ended, '>', 0, 'workers were ended meanwhile');
+	# The more often one was ended, the longer the pause before its next attempt.
+	wait_until('the last attempt', sub {
+		$node->safe_psql('many', 'SELECT count(*) FROM maintenance_jobs WHERE finished_at IS NULL') eq '0' });
 	all_have_ended($node, 'many');
 	is_true($node, 'many', "SELECT count(*) = 100 AND bool_and(status = 'succeeded') FROM maintenance_jobs WHERE job_id > $before",
 		'all is written and done') or diag($node->safe_psql('many', "SELECT status, count(*) FROM maintenance_jobs WHERE job_id > $before GROUP BY 1"));
 };
 
 subtest 'queued_jobs_survive' => sub {
-	$node->safe_psql('many', 'ALTER DATABASE many SET train_perf.maintenance_workers = 0');
+	configure($node, 'many', 'SET train_perf.maintenance_workers = 0');
 	my @jobs = map { ask($node, 'many', "t$_") } 1 .. 4;
 	$node->stop('immediate');
 	$node->start;
