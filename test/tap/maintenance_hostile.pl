@@ -96,6 +96,7 @@ subtest 'caller_with_an_open_cursor' => sub {
 		CREATE INDEX ON pinned (n)});
 	$node->safe_psql('app', 'VACUUM ANALYZE pinned');
 	$node->safe_psql('app', 'DELETE FROM pinned WHERE n % 2 = 0');
+	dead_for_all($node, 'app');
 	my $caller = client($node, 'app');
 	sql($caller, $_) for 'BEGIN', 'SET LOCAL enable_seqscan = off', 'SET LOCAL enable_bitmapscan = off',
 	  'DECLARE c CURSOR FOR SELECT n FROM pinned WHERE n > 0 ORDER BY n', 'FETCH c';
