@@ -342,8 +342,7 @@ bool Board::MayStay(int place, int most) noexcept {
   const JobWorker& own = workers_[place];
   int older = 0;
   for (const JobWorker& worker : workers_) {
-    const bool is_older =
-        worker.database == own.database && worker.pid != 0 && worker.number < own.number;
+    const bool is_older = worker.database == own.database && worker.number < own.number;
     older += is_older ? 1 : 0;
   }
   return older < most;

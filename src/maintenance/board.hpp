@@ -120,7 +120,7 @@ class Board {
   // InvalidOid if nobody waits for it.
   Oid Enter(int place) noexcept;
   void Leave(int place) noexcept;
-  // Whether fewer than `most` older workers are in this database.
+  // Whether fewer than `most` older workers are in this database, or on their way to it.
   bool MayStay(int place, int most) noexcept;
   uint64 Looks(Oid database) noexcept;
   // When a job is due that no worker of now takes, unless SetDue was called since Looks().

@@ -264,9 +264,12 @@ BEGIN ATOMIC
       FROM job CROSS JOIN LATERAL conclude_retention(job.row, finish_maintenance_job.outcome = 'succeeded'::text) c
      WHERE job.kind = 'retention'::text AND finish_maintenance_job.outcome <> 'skipped'::text
   ), ending AS MATERIALIZED (
-    SELECT CASE WHEN finish_maintenance_job.outcome = 'failed'::text
-                     AND is_worth_retrying(job.kind, job.attempts, finish_maintenance_job.sqlstate)
-                THEN 'queued'::text ELSE finish_maintenance_job.outcome END AS status, job.kind, job.attempts
+    SELECT CASE WHEN finish_maintenance_job.outcome <> 'failed'::text THEN finish_maintenance_job.outcome
+                WHEN is_worth_retrying(job.kind, job.attempts, finish_maintenance_job.sqlstate) THEN 'queued'::text
+                -- Dropped since the statement was planned.
+                WHEN finish_maintenance_job.sqlstate = CASE WHEN job.kind = 'drop_index'::text THEN '42704'::text ELSE '42P01'::text END
+                     AND NOT EXISTS (SELECT FROM pg_catalog.pg_class c WHERE c.oid = job.relid) THEN 'skipped'::text
+                ELSE 'failed'::text END AS status, job.kind, job.attempts
       FROM job
   )
   UPDATE maintenance_jobs j
@@ -278,6 +281,7 @@ BEGIN ATOMIC
          bloat_after = c.bloat_after,
          -- Of what is skipped the message is the summary.
          error_message = CASE WHEN e.status <> 'skipped'::text THEN j.error_message END,
+         sqlstate = CASE WHEN e.status <> 'skipped'::text THEN j.sqlstate END,
          summary = CASE WHEN e.status = 'skipped'::text THEN finish_maintenance_job.message
                         ELSE nullif(pg_catalog.concat_ws('; '::text, c.summary, nullif(finish_maintenance_job.warnings, ''::text)), ''::text) END
     FROM ending e LEFT JOIN conclusion c ON true

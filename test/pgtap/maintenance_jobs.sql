@@ -355,6 +355,18 @@ SELECT is(concat_ws('|', target, status, attempts, summary, sqlstate, error_mess
 SELECT results_eq(format('SELECT status, command FROM maintenance_jobs WHERE job_id = %s', :to_rename),
   $$VALUES ('succeeded', 'VACUUM (VERBOSE, ANALYZE) maintain_public."re named"')$$, 'a_table_is_known_by_more_than_its_name');
 
+-- A table that is dropped when its VACUUM begins, and one that is there.
+BEGIN;
+INSERT INTO maintenance_jobs (job_id, kind, target, requested_by, relid, role, status, attempts)
+SELECT -v.n, 'vacuum_analyze', 'brief', current_user, v.relid, 10, 'running', 1
+  FROM (VALUES (1, 1::oid), (2, 'pg_class'::regclass::oid)) AS v (n, relid);
+SELECT finish_maintenance_job(-n, 'failed', '42P01', 'relation "brief" does not exist', NULL, 1, 0, 0, NULL, 0, NULL)
+  FROM generate_series(1, 2) n \g /dev/null
+SELECT string_agg(concat_ws('|', status, summary, sqlstate, error_message), ', ' ORDER BY job_id DESC) AS ends
+  FROM maintenance_jobs WHERE job_id < 0 \gset
+ROLLBACK;
+SELECT is(:'ends'::text, 'skipped|relation "brief" does not exist, failed|42P01|relation "brief" does not exist', 'a_table_may_go_at_any_time');
+
 SELECT finish();
 DROP SCHEMA "ma'int \$x", maintain_public CASCADE;
 DROP FOREIGN DATA WRAPPER maintain_nothing CASCADE;
