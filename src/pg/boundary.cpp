@@ -4,6 +4,7 @@
 
 extern "C" {
 #include "storage/bufmgr.h"
+#include "utils/relcache.h"
 #include "utils/resowner.h"
 }
 
@@ -61,6 +62,8 @@ bool Attempt(void (*run)(void*), void* argument) {
     FlushErrorState();
     LWLockReleaseAll();
     UnlockBuffers();
+    // Of no subtransaction: entries of the relation cache that were being built are forgotten.
+    AtEOSubXact_RelationCache(false, PG_UINT32_MAX, PG_UINT32_MAX);
   }
   PG_END_TRY();
   MemoryContextSwitchTo(context);
