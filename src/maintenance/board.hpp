@@ -39,18 +39,18 @@ struct JobBudgets {
 };
 
 struct JobWorker {
-  Oid database;          // InvalidOid: a free place
-  int pid;               // 0: not there yet
-  uint64 number;         // of the start
-  int64 job_id;          // 0: none yet
-  TimestampTz pin_wait;  // since when it waits for a page that others have pinned; 0: it does not
-  int drains_on;         // the process whose transaction it waits to end; 0: none
-  bool in_command;
-  bool has_ended;  // the command
-  CancelReason cancel;
-  TimestampTz cancelled;  // when
+  Oid database;           // InvalidOid: a free place
+  int pid;                // 0: not there yet
+  uint64 number;          // of the start
+  int64 job_id;           // 0: none yet
+  TimestampTz pin_wait;   // since when it waits for a page that others have pinned; 0: it does not
   TimestampTz begun;      // the command
+  TimestampTz cancelled;  // when
+  CancelReason cancel;
+  int drains_on;  // the process whose transaction it waits to end; 0: none
   JobBudgets budgets;
+  bool in_command;
+  bool has_ended;         // the command
   char waiting_for[160];  // now, or when it was cancelled; empty: nothing
 };
 
