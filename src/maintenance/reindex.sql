@@ -236,7 +236,7 @@ BEGIN ATOMIC
            e.actual_size_bytes - e.estimated_size_bytes AS to_win,
            excess_percent(e.actual_size_bytes, e.estimated_size_bytes) AS ratio
       FROM listed l
-      LEFT JOIN estimate e ON e.relid = l.indexrelid
+      LEFT JOIN estimate e ON e.relid = l.indexrelid AND l.in_progress IS NULL
       LEFT JOIN estimate whole ON whole.indrelid = l.indrelid AND whole.relid = l.indrelid
   )
   SELECT j.indexrelid,

@@ -182,6 +182,12 @@ SELECT is(pg_temp.leftovers('broken_a'), pg_temp.leftovers('broken'), 'asked of 
 SELECT is(pg_temp.leftovers('big'), NULL, 'none of another table');
 SELECT is(pg_temp.verdict('broken_a_ccnew'), 'leftover', 'the verdict on one');
 SELECT is(pg_temp.verdict('broken_by_hand'), 'invalid', 'and on what is no leftover');
+SELECT is((SELECT count(j.bloat_ratio) FROM judge_rebuilds(ARRAY['broken'::regclass::oid], 20, 0, 10) j
+            WHERE j.verdict IN ('leftover', 'invalid')), 0::bigint, 'an invalid index has no ratio');
+CREATE TABLE by_hand (a integer);
+CREATE INDEX by_hand_a ON by_hand (a);
+SELECT pg_temp.invalidate('by_hand_a');
+SELECT is(reindex_if_bloated('by_hand'), '"re''index $x".by_hand_a: invalid, its build failed; see index_findings', 'which is told');
 SELECT is((SELECT string_agg(split_part(finding_key, '.', 2), ' ' ORDER BY finding_key COLLATE "C") FROM index_findings
             WHERE finding = 'invalid' AND tablename = 'broken' AND indexname LIKE 'broken_a_cc%'),
           'broken_a_ccnew broken_a_ccnew1 broken_a_ccold', 'the findings show them');
