@@ -14,6 +14,8 @@
 extern "C" {
 #include "catalog/pg_type.h"
 #include "utils/array.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
 }
 
 using namespace train_perf;
@@ -88,6 +90,7 @@ struct State {
 };
 
 struct Home {
+  Oid function;
   Oid owner;
   const char* query;
 };
@@ -95,8 +98,16 @@ struct Home {
 // Of the extension that the function being called belongs to.
 Home HomeOf(FunctionCallInfo fcinfo) {
   const OwnExtension extension = ExtensionOf(fcinfo->flinfo->fn_oid);
-  return {extension.owner,
+  return {fcinfo->flinfo->fn_oid, extension.owner,
           psprintf("SELECT * FROM %s.maintenance_state($1, $2)", QuotedSchema(extension))};
+}
+
+// Somebody may drop the extension while its functions wait.
+void RequireHome(const Home& home) {
+  AcceptInvalidationMessages();
+  if (SearchSysCacheExists1(PROCOID, ObjectIdGetDatum(home.function))) return;
+  ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+                  errmsg("train_perf was dropped, and with it the maintenance job")));
 }
 
 // In the current memory context; as of now, whatever snapshot the caller has.
@@ -149,6 +160,7 @@ State* ReadStates(const Home& home, ArrayType* ids, int* count) {
     RollbackAndReleaseCurrentSubTransaction();
     MemoryContextSwitchTo(context);
     CurrentResourceOwner = owner;
+    RequireHome(home);
     ReThrowError(error);
   }
   PG_END_TRY();

@@ -86,7 +86,7 @@ subtest 'caller_whose_job_ends_during_drop_extension' => sub {
 	eventually($node, 'gate', q{SELECT count(*) = 1 FROM maintenance_workers() WHERE waiting_for IS NOT NULL}, 'its job is at work');
 	is($node->psql('gate', 'DROP EXTENSION train_perf'), 0, 'DROP EXTENSION does not wait for the caller');
 	open_gate($keeper);
-	ok($caller->answer->{error}, 'who is told');
+	is($caller->answer->{error}{C}, '55000', 'who is told');
 };
 
 # VACUUM waits for the last pin on a page of an index, for which no lock_timeout exists.
