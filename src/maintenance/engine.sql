@@ -159,7 +159,9 @@ BEGIN ATOMIC
   ), noted AS (
     UPDATE maintenance_jobs j
        SET command = array_to_string(p.commands, E';\n'::text), bytes_before = coalesce(p.bytes_before, j.bytes_before),
-           bloat_before = coalesce(p.bloat_before, j.bloat_before)
+           bloat_before = coalesce(p.bloat_before, j.bloat_before),
+           -- The new index will be found by the name that the old one has now.
+           target = coalesce(CASE WHEN j.kind = 'reindex'::text THEN maintenance_target(index_of_job(j)) END, j.target)
       FROM plan p WHERE j.job_id = plan_maintenance_job.job_id
   )
   SELECT p.skip, p.obstacle, p.obstacle_sqlstate, p.commands, p.repeat FROM plan p;

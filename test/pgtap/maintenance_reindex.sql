@@ -307,6 +307,20 @@ SELECT matches(pg_temp.plan(jsonb_populate_record(ROW(d.*)::maintenance_jobs, '{
 SELECT is((SELECT summary FROM conclude_reindex(pg_temp.job('big_pkey'), true)),
           'dropped what failed rebuilds had left of "re''index $x".big_pkey or its table; nothing to rebuild', 'an index that was not rebuilt');
 
+-- An index gets another name and schema before its turn comes.
+CREATE TABLE moving (a integer);
+CREATE INDEX moving_a ON moving (a);
+CREATE TEMP TABLE moved AS SELECT * FROM pg_temp.job('moving_a', NULL, session_user::name);
+CREATE SCHEMA moved_to;
+ALTER TABLE moving SET SCHEMA moved_to;
+ALTER INDEX moved_to.moving_a RENAME TO "mov ed";
+SELECT is((SELECT array_to_string(p.commands, '; ') FROM moved m, plan_maintenance_job(m.job_id) p),
+          'REINDEX INDEX CONCURRENTLY moved_to."mov ed"', 'the plan follows it');
+DROP INDEX moved_to."mov ed";
+CREATE INDEX "mov ed" ON moved_to.moving (a);
+SELECT matches((SELECT c.summary FROM maintenance_jobs j, conclude_reindex(j, true) c WHERE j.job_id = (SELECT job_id FROM moved)),
+               '^rebuilt moved_to."mov ed": ', 'and so does the conclusion');
+
 -- A rebuild that won nothing.
 INSERT INTO index_rebuilds (indexrelid, rebuilt_at, bytes_before, bytes_after, bloat_before, bloat_after)
 SELECT 'big_pkey'::regclass, now(), pg_relation_size('big_pkey') + 8192, pg_relation_size('big_pkey'), bloat_ratio, bloat_ratio FROM estimate_index_bloat('big_pkey');
