@@ -234,9 +234,12 @@ CREATE FUNCTION queue_retention() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT pg_catalog.count(queue_job('retention'::text, r.relid, retention_role(r.role, r.relid),
-                         pg_catalog.format('keeps %s by %I'::text, r.keep, r.columnname), NULL::numeric, true))::integer
+                         pg_catalog.format('keeps %s by %I'::text, r.keep, r.columnname)
+                         || CASE WHEN o.oid IS NULL THEN ', asked for by '::text || r.requested_by ELSE ''::text END,
+                         NULL::numeric, true))::integer
     FROM retention_rules r
-    JOIN pg_catalog.pg_roles o ON o.oid = r.role;
+    -- The job of a role that is gone fails, and an alert tells that nothing is deleted any more.
+    LEFT JOIN pg_catalog.pg_roles o ON o.oid = r.role;
 END;
 COMMENT ON FUNCTION queue_retention() IS 'Queues the jobs of retention_rules. Returns how many.';
 

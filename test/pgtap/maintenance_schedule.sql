@@ -371,6 +371,14 @@ SELECT is(queue_retention(), 2, 'each_rule_gets_a_job');
 SELECT results_eq($$SELECT target, requested_by, reason, in_window FROM maintenance_jobs WHERE kind = 'retention' ORDER BY 1$$,
   $$VALUES ('covered.events', 'schedule_operator_2'::name, 'keeps 00:00:01 by happened', true),
            ('covered.scenarios', 'schedule_owner'::name, 'keeps 1 day by at', true)$$, 'as_the_role_that_asked');
+SAVEPOINT with_role;
+DELETE FROM maintenance_jobs WHERE kind = 'retention';
+UPDATE retention_rules SET role = 4294967295 WHERE relid = 'covered.events'::regclass;
+SELECT is(queue_retention(), 2, 'also_if_its_role_is_gone');
+SELECT results_eq($$SELECT reason, p.obstacle_sqlstate FROM maintenance_jobs j, plan_maintenance_job(j.job_id) p
+                     WHERE kind = 'retention' AND target = 'covered.events'$$,
+  $$VALUES ('keeps 00:00:01 by happened, asked for by schedule_operator_2', '42704')$$, 'which_fails_then');
+ROLLBACK TO with_role;
 SET LOCAL client_min_messages = error;
 DROP TABLE covered.scenarios;
 SELECT is(refresh_retention_rules(), 1, 'a_rule_ends_with_its_table');
