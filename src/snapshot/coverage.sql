@@ -5,15 +5,18 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+  quoted CONSTANT text := '"((?:[^"]|"")*)"';
   patterns text;
 BEGIN
-  -- The same wildcards as on a command line; a pattern without a dot is one of tables in any schema.
+  -- The same wildcards as on a command line; a pattern without a dot is one of tables in any schema. A name may
+  -- also stand in double quotes, as in SQL.
   SELECT string_agg('^' || regexp_replace(replace(replace(
-           CASE WHEN p LIKE '%.%' THEN p ELSE '*.' || p END, '*', E'\x01'), '?', E'\x02'),
-           '([^a-zA-Z0-9_\x01\x02])', '\\\1', 'g') || '$', E'\n')
+           CASE WHEN regexp_replace(p, quoted, '', 'g') LIKE '%.%' THEN '' ELSE '*.' END
+             || replace(regexp_replace(p, quoted, E'\\1', 'g'), '""', '"'), '*', E'\x01'), '?', E'\x02'),
+           E'([^a-zA-Z0-9_\\x01\\x02])', E'\\\\\\1', 'g') || '$', E'\n')
     INTO patterns
-    FROM regexp_split_to_table(coalesce(nullif(current_setting(setting, true), ''), initial),
-                               '\s*,\s*') AS p
+    FROM regexp_split_to_table(btrim(coalesce(nullif(current_setting(setting, true), ''), initial), E' \t\r\n'),
+                               E'\\s*,\\s*') AS p
    WHERE p <> '';
   RETURN coalesce(string_to_array(replace(replace(patterns, E'\x01', '.*'), E'\x02', '.'), E'\n'), '{}');
 END

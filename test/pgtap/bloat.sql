@@ -116,6 +116,19 @@ SELECT is((SELECT count(*) FROM get_bloat_status() WHERE schemaname LIKE 'we%' O
   'the_status_is_one_row_per_table');
 SELECT set_config('train_perf.snapshot_exclude', 'we*.*', true);
 SELECT is((SELECT count(*) FROM snapshot_tables() WHERE schemaname LIKE 'we%'), 0::bigint, 'exclude');
+SELECT set_config('train_perf.snapshot_exclude', '', true);
+CREATE TABLE "we'ird $x"."a ""b"".c" ();
+CREATE FUNCTION pg_temp.covered(setting text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('train_perf.snapshot_include', setting, true);
+  RETURN (SELECT string_agg(tablename, '; ' ORDER BY tablename) FROM snapshot_tables() WHERE schemaname LIKE 'we%');
+END
+$$;
+SELECT is(pg_temp.covered(setting), covered, 'patterns: ' || setting)
+  FROM (VALUES ($q$we'ird $x.T able$q$, 'T able'), ($q$"we'ird $x"."T able"$q$, 'T able'), ($q$we*."T able"$q$, 'T able'),
+               ($q$ "T able" , x$q$, 'T able'), ($q$"we'ird $x"."a ""b"".c"$q$, 'a "b".c'), ($q$"a ""b"".c"$q$, 'a "b".c'),
+               ($q$"T ab??"$q$, 'T able'), ($q$"t able", "we'ird $x.T able"$q$, NULL)) AS c (setting, covered);
+DROP TABLE "we'ird $x"."a ""b"".c";
 SELECT set_config('train_perf.snapshot_include', '', true), set_config('train_perf.snapshot_exclude', '', true);
 SELECT is((SELECT count(*) FROM snapshot_tables() WHERE schemaname LIKE 'we%'), 1::bigint, 'empty_settings_cover_all');
 SELECT is((SELECT count(*) FROM snapshot_tables() WHERE tablename ~ '^(table_bloat|query_|performance_alerts)'), 0::bigint,
