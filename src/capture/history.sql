@@ -249,7 +249,7 @@ BEGIN
     FROM pg_inherits i
     JOIN pg_class c ON c.oid = i.inhrelid
    WHERE i.inhparent = parent
-     AND c.relname ~ '_p\d{8}$'
+     AND c.relname ~ E'_p\\d{8}$'
      AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= before
      AND pg_relation_size(c.oid) > 1024 * 1024
      AND pg_relation_size(c.oid) > 2 * c.reltuples * (
@@ -351,7 +351,7 @@ BEGIN
     FROM pg_inherits i
     JOIN pg_class c ON c.oid = i.inhrelid
    WHERE i.inhparent = parent
-     AND c.relname ~ '_p\d{8}$'
+     AND c.relname ~ E'_p\\d{8}$'
      AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + width <= at - keep;
   IF NOT expired AND starts IS NULL AND outdated IS NULL THEN RETURN 0; END IF;
 

@@ -71,7 +71,7 @@ RETURNS text
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT pg_catalog.format('%s: %s dead rows removed, %s pages%s, %s ms%s'::text,
-           regexp_replace(describe_vacuum.command, 'VERBOSE, |\(VERBOSE\) '::text, ''::text),
+           regexp_replace(describe_vacuum.command, E'VERBOSE, |\\(VERBOSE\\) '::text, ''::text),
            coalesce(describe_vacuum.rows_removed, 0::bigint), describe_vacuum.pages,
            CASE WHEN describe_vacuum.pages_removed > 0::bigint
                 THEN pg_catalog.format(' (%s given back)'::text, describe_vacuum.pages_removed) ELSE ''::text END,

@@ -52,9 +52,9 @@ BEGIN ATOMIC
              CASE parse_schedule.kind
                WHEN 'daily'::text THEN '^()'::text
                WHEN 'weekly'::text
-               THEN '^(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\s+'::text
-               WHEN 'monthly'::text THEN '^(0?[1-9]|[12]\d|3[01])\s+'::text END
-             || '((?:[01]?\d|2[0-3]):[0-5]\d)$'::text, 'i'::text) AS part
+               THEN E'^(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\\s+'::text
+               WHEN 'monthly'::text THEN E'^(0?[1-9]|[12]\\d|3[01])\\s+'::text END
+             || E'((?:[01]?\\d|2[0-3]):[0-5]\\d)$'::text, 'i'::text) AS part
       FROM given g
   )
   SELECT CASE parse_schedule.kind

@@ -25,10 +25,10 @@ BEGIN ATOMIC
   WITH part AS (
     SELECT e.entry,
            regexp_match(e.entry,
-             '^(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\s+)?'::text
-             || '((?:[01]?\d|2[0-3]):[0-5]\d)\s*-\s*'::text
-             || '(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\s+)?'::text
-             || '((?:[01]?\d|2[0-3]):[0-5]\d|24:00)$'::text, 'i'::text) AS word
+             E'^(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\\s+)?'::text
+             || E'((?:[01]?\\d|2[0-3]):[0-5]\\d)\\s*-\\s*'::text
+             || E'(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\\s+)?'::text
+             || E'((?:[01]?\\d|2[0-3]):[0-5]\\d|24:00)$'::text, 'i'::text) AS word
       FROM (SELECT btrim(s.entry, E' \t\r\n'::text) AS entry
               FROM regexp_split_to_table(parse_maintenance_window.setting, ','::text) AS s (entry)) e
      WHERE btrim(parse_maintenance_window.setting, E' \t\r\n'::text) <> ''::text

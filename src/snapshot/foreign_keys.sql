@@ -53,9 +53,9 @@ BEGIN ATOMIC
                   WHERE op.amopfamily = x.opcfamily AND op.amopopr IN (f.equality, f.oprcom))
      AND (x.predicate IS NULL
           -- WHERE a IS NOT NULL [AND ...], of columns of the key.
-          OR x.predicate ~ ('^(\{BOOLEXPR :boolop and :args \()?'
-               '( ?\{NULLTEST :arg \{VAR :varno 1 :varattno [0-9]+ [^{}]*\} :nulltesttype 1 :argisrow false\})+'
-               '(\)\})?$')::text
+          OR x.predicate ~ (E'^(\\{BOOLEXPR :boolop and :args \\()?'
+               '( ?\\{NULLTEST :arg \\{VAR :varno 1 :varattno [0-9]+ [^{}]*\\} :nulltesttype 1 :argisrow false\\})+'
+               '(\\)\\})?$')::text
              AND NOT EXISTS (SELECT FROM pg_catalog.regexp_matches(x.predicate, ':varattno ([0-9]+) '::text,
                                                                    'g'::text) AS m (attnum)
                               WHERE NOT m.attnum[1]::smallint = ANY (f.conkey)))

@@ -66,8 +66,8 @@ CREATE VIEW index_definitions AS
                    FROM unnest(i.indclass::oid[]) WITH ORDINALITY AS k (oid, n) ORDER BY k.n),
            ARRAY(SELECT (SELECT o.collname FROM pg_catalog.pg_collation o WHERE o.oid = k.oid)
                    FROM unnest(i.indcollation::oid[]) WITH ORDINALITY AS k (oid, n) ORDER BY k.n),
-           coalesce(regexp_replace(i.indexprs::text, ' :location -?\d+'::text, ''::text, 'g'::text), '-'::text),
-           coalesce(regexp_replace(i.indpred::text, ' :location -?\d+'::text, ''::text, 'g'::text), '-'::text)),
+           coalesce(regexp_replace(i.indexprs::text, E' :location -?\\d+'::text, ''::text, 'g'::text), '-'::text),
+           coalesce(regexp_replace(i.indpred::text, E' :location -?\\d+'::text, ''::text, 'g'::text), '-'::text)),
          0::bigint) AS definition_hash
     FROM pg_catalog.pg_index i
     JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid

@@ -84,6 +84,11 @@ subtest 'settings_of_a_database_do_not_stop_it' => sub {
 	is($admin->query(q(SELECT count(*) > 1 FROM pg_inherits
 		WHERE inhparent = 'query_performance_logs'::regclass)), 't', 'and partitions made');
 	is($admin->query('SELECT last_error FROM capture_status()'), '', 'without an error');
+	$admin->query(q(SET train_perf.snapshot_include = 'items, a."b c"'));
+	is($admin->query(q(SELECT snapshot_patterns('train_perf.snapshot_include', '') = ARRAY['^.*' || chr(92) || '.items$',
+			'^a' || chr(92) || '.b' || chr(92) || ' c$'])), 't', 'patterns are read');
+	is($admin->query(q(SELECT count(*) FROM maintenance_schedule WHERE error IS NULL AND next_at IS NOT NULL)), '4', 'and the schedule');
+	is($admin->query(q(SELECT count(*) FROM check_maintenance_window('Sat 22:00 - Sun 04:00'))), '1', 'and windows');
 	$admin->quit;
 };
 
