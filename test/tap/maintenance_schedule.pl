@@ -8,12 +8,14 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use TrainPerfTest;
+use Workers ();
 
 my $libraries = `pg_config --pkglibdir`;
 chomp $libraries;
 my $has_cron = -e "$libraries/pg_cron.so";
 
 my $node = start_node('schedule', <<'END'
+autovacuum = off
 train_perf.timezone = 'UTC'
 train_perf.maintenance_daily = ''
 train_perf.maintenance_weekly = ''
@@ -85,6 +87,7 @@ $node->safe_psql('postgres', q{
 	RESET ROLE;
 	CREATE TABLE edge_cases (id int);
 });
+Workers::dead_for_all($node, 'postgres');
 
 subtest 'the workers keep the schedule' => sub {
 	after_looks('the first look', q{(SELECT count(*) = 4 FROM maintenance_runs)});
@@ -234,9 +237,14 @@ subtest 'weekly_maintenance' => sub {
 
 subtest 'pg_cron' => sub {
 	plan skip_all => 'not installed' unless $has_cron;
-	value(q{ALTER SYSTEM SET train_perf.maintenance_weekly = 'Sun 02:00'});
-	value(q{ALTER SYSTEM SET train_perf.maintenance_monthly = '1 03:00'});
+	# Days away, so that neither is due while this runs.
+	my ($weekday, $number) = split / /, value(q{SELECT to_char(d, 'Dy') || ' ' || extract(dow FROM d)
+		FROM (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date + 3) AS t (d)});
+	my $day = value(q{SELECT (extract(day FROM clock_timestamp() AT TIME ZONE 'UTC')::int + 13) % 28 + 1});
+	value("ALTER SYSTEM SET train_perf.maintenance_weekly = '$weekday 02:00'");
+	value("ALTER SYSTEM SET train_perf.maintenance_monthly = '$day 03:00'");
 	$node->reload;
+	wait_until('the settings are read', sub { value('SHOW train_perf.maintenance_monthly') eq "$day 03:00" });
 	my $client = TrainPerfTest::Client->new($node);
 	is(join(' ', $client->queries('SELECT schedule_maintenance()', 'SELECT unschedule_maintenance()')), '55000 55000', 'not without the extension');
 	like($client->query('SELECT schedule_maintenance()')->{error}{H}, qr/CREATE EXTENSION pg_cron/, 'with a hint');
@@ -247,8 +255,8 @@ subtest 'pg_cron' => sub {
 	is(value('SELECT schedule_maintenance()'), '2', 'two jobs');
 	is(value('SELECT schedule_maintenance()'), '2', 'again');
 	is(value(q{SELECT string_agg(jobname || ': ' || schedule || ' ' || command || ' ' || active, E'\n' ORDER BY jobname) FROM cron.job}),
-		"reindex-bloated: 0 3 1 * * SELECT public.monthly_maintenance() -- reindex_bloated_indexes() above train_perf.reindex_threshold true\n"
-		  . 'vacuum-analyze-weekly: 0 2 * * 0 SELECT public.weekly_maintenance() true', 'once each');
+		"reindex-bloated: 0 3 $day * * SELECT public.monthly_maintenance() -- reindex_bloated_indexes() above train_perf.reindex_threshold true\n"
+		  . "vacuum-analyze-weekly: 0 2 * * $number SELECT public.weekly_maintenance() true", 'once each');
 	is(value($keepers), 'daily workers, monthly pg_cron, weekly pg_cron', 'it keeps them');
 	$node->command_ok([ 'psql', '-X', '-d', 'postgres', '-v', 'ON_ERROR_STOP=1', '-c', value(q{SELECT command FROM cron.job WHERE jobname = 'reindex-bloated'}) ],
 		'the command that rebuilds can be run');
@@ -261,7 +269,7 @@ subtest 'pg_cron' => sub {
 	is(value($by_workers), '0', 'the workers leave it alone');
 
 	is(value('SELECT schedule_maintenance()'), '2', 'a new setting');
-	is(value(q{SELECT schedule <> '0 2 * * 0' FROM cron.job WHERE jobname = 'vacuum-analyze-weekly'}), 't', 'is a new schedule');
+	is(value(qq{SELECT schedule <> '0 2 * * $number' FROM cron.job WHERE jobname = 'vacuum-analyze-weekly'}), 't', 'is a new schedule');
 	value(q{UPDATE cron.job SET schedule = '* * * * *' WHERE jobname = 'vacuum-analyze-weekly'});
 	wait_until('pg_cron has run it', sub {
 		value(q{SELECT count(*) > 0 FROM cron.job_run_details WHERE command = 'SELECT public.weekly_maintenance()' AND status IN ('succeeded', 'failed')}) eq 't';
@@ -273,7 +281,10 @@ subtest 'pg_cron' => sub {
 	value(q{SELECT cron.alter_job(jobid, active := false) FROM cron.job WHERE jobname = 'vacuum-analyze-weekly'});
 	all_ended();
 	after_looks('that it was switched off is seen', q{(SELECT keeper = 'workers' FROM maintenance_schedule WHERE name = 'weekly')});
-	like(PostgreSQL::Test::Utils::slurp_file($node->logfile, $log_from), qr/WARNING:.*pg_cron does not run weekly maintenance/, 'and said');
+	ok(wait_until('and said', sub {
+		look();
+		PostgreSQL::Test::Utils::slurp_file($node->logfile, $log_from) =~ /WARNING:.*pg_cron does not run weekly maintenance/;
+	}), 'and said');
 	make_due('weekly', '20 minutes');
 	after_looks('the workers keep it again', "($by_workers) > 0");
 	is(value('SELECT schedule_maintenance()'), '2', 'it is switched on again');
@@ -317,6 +328,7 @@ subtest 'pg_cron' => sub {
 	after_looks('without pg_cron the workers keep all', q{(SELECT count(*) = 3 FROM maintenance_schedule WHERE keeper = 'workers' AND name <> 'window')});
 	value(q{ALTER SYSTEM SET train_perf.maintenance_monthly = '31 03:00'});
 	$node->reload;
+	wait_until('the setting is read', sub { value('SHOW train_perf.maintenance_monthly') eq '31 03:00' });
 	value('CREATE EXTENSION pg_cron');
 	my $late = TrainPerfTest::Client->new($node);
 	is(join(' ', $late->queries('SELECT schedule_maintenance()')), '22023', 'the last day of a month is beyond pg_cron');
