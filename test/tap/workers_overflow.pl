@@ -18,7 +18,7 @@ $node->safe_psql('app', 'CREATE TABLE numbers (n integer)');
 # So that the collector cannot keep up, however fast the machine is.
 $node->safe_psql('app', q(
 CREATE FUNCTION linger() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN PERFORM pg_sleep(0.001); RETURN NEW; END $$;
+BEGIN PERFORM pg_sleep(0.01); RETURN NEW; END $$;
 CREATE TRIGGER linger BEFORE INSERT ON query_performance_logs FOR EACH ROW EXECUTE FUNCTION linger()));
 
 my ($clients, $transactions) = (4, 2000);
