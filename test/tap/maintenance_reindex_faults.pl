@@ -17,6 +17,9 @@ $node->init;
 $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'train_perf'
 autovacuum = off
+train_perf.maintenance_daily = ''
+train_perf.maintenance_weekly = ''
+train_perf.maintenance_monthly = ''
 restart_after_crash = on
 max_prepared_transactions = 2
 train_perf.maintenance_drain_timeout = 1s
@@ -46,6 +49,7 @@ sub bloated
 	my ($table, $tablespace) = @_;
 	as_shop("CREATE TABLE $table (a integer, b text); CREATE INDEX ${table}_a ON $table (a) TABLESPACE $tablespace;
 		INSERT INTO $table SELECT g, repeat('x', 3000) FROM generate_series(1, 20000) g; DELETE FROM $table WHERE a % 10 > 0");
+	dead_for_all($node, 'app');
 	$node->safe_psql('app', "VACUUM $table");
 	return;
 }
@@ -126,6 +130,7 @@ $job = queue('invoices');
 eventually($node, 'app', "SELECT 1 = ($invalid)", 'an index is being built');
 eventually($node, 'app', "SELECT waiting_for IS NOT NULL FROM maintenance_status WHERE job_id = $job", 'and waits');
 my $worker = $node->safe_psql('app', "SELECT pid FROM maintenance_workers() WHERE job_id = $job");
+die 'no worker' unless $worker;
 kill 'KILL', $worker;
 my $log = $node->logfile;
 eventually_logged('database system is ready to accept connections', 2);
@@ -137,7 +142,7 @@ is_true($node, 'app', job($job, 'attempts = 2'), 'in the second attempt');
 sub eventually_logged
 {
 	my ($line, $times) = @_;
-	for (1 .. 600)
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		my $found = () = slurp_file($node->logfile) =~ /\Q$line\E/g;
 		return pass("$times times in the log: $line") if $found >= $times;
@@ -151,8 +156,9 @@ sub eventually_logged
 bloated('letters', 'small');
 append_to_file("$disk/full", '');
 $job = queue('letters');
-eventually($node, 'app', job($job, q(attempts > 1 AND status = 'queued' AND sqlstate = '53100')), 'without room it does not begin');
-is_true($node, 'app', job($job, q(error_message ~ '^a rebuild of public.letters_a takes .* of disk space, and its tablespace has 0 bytes$')), 'it says why');
+eventually($node, 'app', job($job, q(attempts > 1 AND status = 'queued' AND sqlstate = '53100'
+	AND error_message ~ '^a rebuild of public.letters_a takes .* of disk space, and its tablespace has 0 bytes$')),
+	'without room it does not begin, and says why');
 is($node->safe_psql('app', $invalid), '0', 'nothing was built');
 unlink "$disk/full" or die "cannot make room: $!";
 ends_well($job, 'no room');
