@@ -48,7 +48,7 @@ sub failures
 	my ($outage) = @_;
 	my $pid = $node->safe_psql($outage->{database}, 'SELECT collector_pid FROM capture_status()');
 	my @times;
-	for (1 .. 5 * $PostgreSQL::Test::Utils::timeout_default)
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		@times = slurp_file($node->logfile) =~ /^\d+-\d+-\d+ (\S+) UTC \[$pid\] ERROR:  [^\n]*$outage->{error}/mg;
 		last if @times >= $attempts;
@@ -77,8 +77,10 @@ for my $outage (@outages)
 {
 	my $database = $outage->{database};
 	my @times = failures($outage);
-	my @pauses = map { ($times[ $_ + 1 ] - $times[$_]) % 86400 } 0 .. $#times - 1;
-	is(join(' ', @pauses), join(' ', sort { $a <=> $b } @pauses), "$database: the pauses grow");
+	# Over midnight too; a busy machine makes them longer.
+	my @pauses = map { my $pause = $times[ $_ + 1 ] - $times[$_]; $pause < 0 ? $pause + 86400 : $pause } 0 .. $attempts - 2;
+	is(scalar(grep { $pauses[$_] < 2**$_ - 0.05 } 0 .. $#pauses), 0, "$database: the pauses grow")
+	  or diag("pauses: @pauses");
 	is_true($node, $database, "SELECT last_error ~ '$outage->{error}' AND last_error_at <= clock_timestamp()
 		FROM capture_status()", "$database: capture_status() shows why");
 	is_true($node, $database, 'SELECT events_queued >= 1 AND lag > interval \'0\' FROM capture_status()',
@@ -104,12 +106,13 @@ for my $outage (@outages)
 # One row that the table does not take must not hold up the others for ever.
 subtest 'event_that_is_refused' => sub {
 	with_extension($node, 'choosy');
+	$node->safe_psql('postgres', 'ALTER DATABASE choosy SET train_perf.log_min_duration = -1');    # no other event
 	is_logged($node, 'choosy', 'before');
 	$node->safe_psql('choosy',
 		q(ALTER TABLE query_performance_logs ADD CONSTRAINT choosy CHECK (query_text !~ 'refused')));
 	fail_statement($node, 'choosy', $_) for qw(good1 refused good2);
 	eventually($node, 'choosy', logged($_), "$_ is logged") for qw(good1 good2);
-	is_true($node, 'choosy', q(SELECT events_queued = 1 AND last_error ~ 'choosy' FROM capture_status()),
+	eventually($node, 'choosy', q(SELECT events_queued = 1 AND last_error ~ 'choosy' FROM capture_status()),
 		'the refused one waits');
 	fail_statement($node, 'choosy', 'good3');
 	eventually($node, 'choosy', logged('good3'), 'good3 is logged');
@@ -127,7 +130,8 @@ subtest 'alerts_locked_by_a_user' => sub {
 	eventually($node, 'alerts_locked', q(SELECT last_error ~ 'lock timeout' FROM capture_status()), 'it waits');
 	$session->query('COMMIT');
 	$session->quit;
-	eventually($node, 'alerts_locked', q(SELECT count(*) = 1 AND min(occurrences) = 1 FROM performance_alerts),
+	eventually($node, 'alerts_locked', q(SELECT count(*) = 1 AND min(occurrences) = 1 FROM performance_alerts
+		WHERE message ~ 'pg_sleep'),
 		'the alert is raised once, however often it was tried');
 	eventually($node, 'alerts_locked', q(SELECT count(*) = 1 FROM query_performance_logs
 		WHERE query_text ~ 'pg_sleep'), 'and the statement logged once');
