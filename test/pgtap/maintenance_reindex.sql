@@ -21,6 +21,18 @@ CREATE INDEX parted_a ON "re'index $x".parted (a);
 INSERT INTO "re'index $x".parted SELECT g, 'x' FROM generate_series(0, 19999) g;
 DELETE FROM "re'index $x".parted WHERE a < 9000;
 RESET ROLE;
+CREATE PROCEDURE pg_temp.until_dead_for_all() LANGUAGE plpgsql AS $$
+DECLARE
+  deleted_before xid8 := pg_current_xact_id();
+BEGIN
+  LOOP
+    COMMIT;
+    EXIT WHEN pg_snapshot_xmin(pg_current_snapshot()) > deleted_before
+          AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_xmin::text::xid8 <= deleted_before);
+    PERFORM pg_sleep(0.1);
+  END LOOP;
+END $$;
+CALL pg_temp.until_dead_for_all();
 VACUUM "re'index $x".big;
 VACUUM "re'index $x".parted;
 
