@@ -6,16 +6,33 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 use PostgreSQL::Test::Utils;
 use Test::More;
+use Time::HiRes;
 use Workers;
 
 my $node = start_server('workers_crash', "restart_after_crash = on\nlog_min_messages = warning\n");
 with_extension($node, 'app');
 is_logged($node, 'app', 'first');
 
+# Of one of them, as soon as there is one.
 sub pid_of
 {
-	my ($type) = @_;
-	return $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE backend_type = '$type'");
+	my ($type, $database) = @_;
+	my $condition = "backend_type = '$type'" . (defined $database ? " AND datname = '$database'" : '');
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $condition LIMIT 1");
+		return $pid if $pid ne '';
+		Time::HiRes::sleep(0.1);
+	}
+	die "there is no $type";
+}
+
+# Events are taken from when the launcher has found the database again, which is before its collector starts.
+sub is_back
+{
+	my (@databases) = @_;
+	is_collected($node, $_) for @databases;
+	return;
 }
 
 sub another
@@ -67,11 +84,12 @@ subtest 'server_crashes' => sub {
 		my $session = session($node, 'app');
 		my $pid = $victim eq 'client backend'
 		  ? $session->query('SELECT pg_backend_pid()')
-		  : (split /\n/, pid_of($victim))[0];
+		  : pid_of($victim);
 		kill 'KILL', $pid;
 		eval { $session->quit };
 		$node->poll_query_until('app', "SELECT counting_since > '$since' FROM capture_status()")
 		  or die 'the server does not come back';
+		is_back(qw(app later));
 		my $mark = 'killed_' . $victim =~ s/ /_/r;
 		is_logged($node, $_, $mark, "$_: logged after a killed $victim") for qw(app later);
 		counts_add_up($node, 'app');
@@ -93,13 +111,13 @@ subtest 'server_crashes_under_load' => sub {
 			'>', \$out, '2>', \$err);
 		eventually($node, 'app', 'SELECT events_enqueued > 2000 AND events_written > 500 FROM capture_status()',
 			'all are busy');
-		kill 'KILL', $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity
-			WHERE backend_type = '$victim' AND datname = 'app' LIMIT 1");
+		kill 'KILL', pid_of($victim, 'app');
 		eval { $load->finish };
 		$node->poll_query_until('app', "SELECT counting_since > '$since' FROM capture_status()")
 		  or die 'the server does not come back';
 		is_true($node, 'app', q(SELECT coalesce(sum(calls), 0) = 0 FROM query_stats WHERE query ~ '^insert into work'),
 			"killed $victim: counted anew, as counting_since says");
+		is_back('app');
 		$node->pgbench('-n -c 4 -t 50 -M prepared', 0, [qr{processed: 200/}], [qr/^$/],
 			'users go on', { "001_$victim" =~ s/ /_/r => "INSERT INTO work VALUES (2);\n" }, 'app');
 		is_true($node, 'app', q(SELECT sum(calls) = 200 FROM query_stats WHERE query ~ '^insert into work'),
