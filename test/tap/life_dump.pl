@@ -88,14 +88,22 @@ sub has_all
 	return;
 }
 
-# Runs a program that loads a dump and stops at the first error.
+# Runs a program that loads a dump and stops at the first error: whether it succeeds, and what it says.
+sub outcome
+{
+	my ($server, @command) = @_;
+	local %ENV = $server->_get_env();
+	my $errors = '';
+	my $succeeded = IPC::Run::run(\@command, '>', '/dev/null', '2>', \$errors);
+	return ($succeeded, $errors);
+}
+
 sub loads
 {
 	my ($server, $name, @command) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	local %ENV = $server->_get_env();
-	my $errors = '';
-	ok(IPC::Run::run(\@command, '>', '/dev/null', '2>', \$errors), "$name succeeds");
+	my ($succeeded, $errors) = outcome($server, @command);
+	ok($succeeded, "$name succeeds");
 	return is($errors, '', "$name: no error");
 }
 
@@ -106,11 +114,16 @@ sub load
 		$server->connstr($database), '-f', $file);
 }
 
+sub pg_restore
+{
+	my ($database, $file, @options) = @_;
+	return ('pg_restore', '--exit-on-error', @options, '-d', $node->connstr($database), $file);
+}
+
 sub restore
 {
 	my ($database, $file, @options) = @_;
-	return loads($node, "pg_restore @options", 'pg_restore', '--exit-on-error', @options, '-d',
-		$node->connstr($database), $file);
+	return loads($node, "pg_restore @options", pg_restore(@_));
 }
 
 subtest 'plain_dump' => sub {
@@ -149,9 +162,24 @@ subtest 'parallel_restore' => sub {
 
 subtest 'restore_in_sections' => sub {
 	my ($file, $before) = dumped('-Fc');
-	create_database($node, 'sections');
-	restore('sections', $file, "--section=$_") for qw(pre-data data post-data);
-	has_all($node, 'sections', $before);
+	# Where more than two seconds lie between two of them the collector is there, and may write what the next one
+	# brings. A busy machine may stand still for so long, but not each time.
+	my ($database, $errors);
+	for my $try (1 .. 4)
+	{
+		$database = "sections$try";
+		create_database($node, $database);
+		for my $section (qw(pre-data data post-data))
+		{
+			(my $succeeded, $errors) = outcome($node, pg_restore($database, $file, "--section=$section"));
+			$errors .= "pg_restore --section=$section fails" unless $succeeded;
+			last if $errors ne '';
+		}
+		last if $errors !~ /duplicate key value violates unique constraint "query_texts/;
+		note $errors;
+	}
+	is($errors, '', 'each section is restored without an error');
+	has_all($node, $database, $before);
 };
 
 subtest 'restore_over_a_database_in_use' => sub {
