@@ -111,7 +111,7 @@ $rows -= $before[2];
 note "$executed executed, $calls calls, $errors errors, $kills terminated, $resets resets, $reads reads";
 cmp_ok($kills, '>', 5, 'sessions were terminated');
 cmp_ok($resets, '>', 1, 'and the statistics reset');
-cmp_ok($executed, '>', 5000, 'enough ran');
+cmp_ok($executed, '>', 1000, 'enough ran');
 is($rows, $calls - $errors, 'each statement that succeeded has returned its row');
 cmp_ok($calls, '>=', $executed, 'nothing that ran is missing');
 cmp_ok($calls - $errors, '<=', $executed, 'and nothing is counted that did not run');
