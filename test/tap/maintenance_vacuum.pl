@@ -11,22 +11,23 @@ use Maintenance;
 use TrainPerfTest;
 use Workers;
 
-my $node = maintenance_server('maintenance_vacuum', <<'END');
-shared_preload_libraries = 'train_perf, pg_cron'
-cron.database_name = 'app'
-max_prepared_transactions = 2
-END
-$node->append_conf('postgresql.conf', "cron.host = '" . $node->host . "'");
-$node->restart;
+my $node = maintenance_server('maintenance_vacuum', "max_prepared_transactions = 2\n");
+my $libraries = `pg_config --pkglibdir`;
+chomp $libraries;
+my $has_cron = -e "$libraries/pg_cron.so";
+if ($has_cron)
+{
+	$node->append_conf('postgresql.conf', "shared_preload_libraries = 'train_perf, pg_cron'\ncron.database_name = 'app'\n"
+		. "cron.host = '" . $node->host . "'\n");
+	$node->restart;
+}
 with_maintenance($node, 'app', 'gate');
 $node->safe_psql('app', q{
-	CREATE EXTENSION pg_cron;
 	CREATE EXTENSION pg_freespacemap;
 	CREATE ROLE shop_owner LOGIN;
 	CREATE ROLE stranger LOGIN;
 	CREATE ROLE clerks NOLOGIN;
 	CREATE ROLE clerk LOGIN IN ROLE clerks;
-	GRANT USAGE ON SCHEMA cron TO shop_owner;
 	CREATE SCHEMA shop AUTHORIZATION shop_owner;
 	GRANT EXECUTE ON FUNCTION request_maintenance(text, oid, numeric, numeric, text), await_maintenance(bigint[])
 	  TO shop_owner, stranger;
@@ -92,7 +93,8 @@ sub as
 
 # pg_cron looks once in a minute: what it did is seen at the end.
 dirty_table('by_cron', 'shop_owner');
-as('shop_owner', q{SELECT cron.schedule('vacuum', '* * * * *', $$SELECT vacuum_analyze_table('shop.by_cron')$$)});
+$node->safe_psql('app', 'CREATE EXTENSION pg_cron; GRANT USAGE ON SCHEMA cron TO shop_owner') if $has_cron;
+as('shop_owner', !$has_cron ? 'SELECT' : q{SELECT cron.schedule('vacuum', '* * * * *', $$SELECT vacuum_analyze_table('shop.by_cron')$$)});
 
 works('by_psql', 'shop_owner', 'shop_owner', sub { as('shop_owner', "SELECT vacuum_analyze_table('$_[0]')") });
 works('by_do', 'shop_owner', 'shop_owner',
@@ -473,15 +475,18 @@ subtest 'planted_functions' => sub {
 	is($node->safe_psql('app', 'SELECT count(*) FROM mallory.seen'), 0, 'and nothing that was planted has run');
 };
 
-eventually($node, 'app', q{SELECT coalesce(bool_or(rows_removed = 4900), false) FROM maintenance_jobs
-	WHERE relid = 'shop.by_cron'::regclass}, 'pg_cron has asked');
-# Between two runs: the next one is some time away.
-eventually($node, 'app', q{SELECT extract(second FROM clock_timestamp()) BETWEEN 5 AND 45
-	AND bool_and(status IN ('succeeded', 'failed') AND end_time IS NOT NULL) FROM cron.job_run_details}, 'and has been answered');
-$node->safe_psql('app', 'SELECT cron.unschedule(jobid) FROM cron.job');
-all_have_ended($node, 'app');
-subtest 'by_cron' => sub { is_vacuumed('by_cron', 'shop_owner') };
-is_true($node, 'app', q{SELECT bool_and(return_message ~ 'row' AND status = 'succeeded') FROM cron.job_run_details}, 'each time well');
+SKIP: {
+	skip 'not installed', 4 unless $has_cron;
+	eventually($node, 'app', q{SELECT coalesce(bool_or(rows_removed = 4900), false) FROM maintenance_jobs
+		WHERE relid = 'shop.by_cron'::regclass}, 'pg_cron has asked');
+	# Between two runs: the next one is some time away.
+	eventually($node, 'app', q{SELECT extract(second FROM clock_timestamp()) BETWEEN 5 AND 45
+		AND bool_and(status IN ('succeeded', 'failed') AND end_time IS NOT NULL) FROM cron.job_run_details}, 'and has been answered');
+	$node->safe_psql('app', 'SELECT cron.unschedule(jobid) FROM cron.job');
+	all_have_ended($node, 'app');
+	subtest 'by_cron' => sub { is_vacuumed('by_cron', 'shop_owner') };
+	is_true($node, 'app', q{SELECT bool_and(return_message ~ 'row' AND status = 'succeeded') FROM cron.job_run_details}, 'each time well');
+}
 log_is_clean($node);
 $node->stop;
 done_testing();
