@@ -399,7 +399,8 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT recover_maintenance_jobs();
   SELECT run_due_schedule();
-  SELECT queue_leftover_drops();
+  -- Its failure must not hold up the others.
+  SELECT warn_maintenance(t.problem) FROM try_maintenance('queue_leftover_drops()'::regprocedure) t WHERE t.problem IS NOT NULL;
   SELECT note_maintenance_due(next_maintenance_due())::integer;
 END;
 COMMENT ON FUNCTION tend_maintenance() IS

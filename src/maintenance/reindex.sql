@@ -120,15 +120,14 @@ COMMENT ON FUNCTION acting_role(text, oid, oid) IS
 CREATE FUNCTION dropping_role(index oid, asker oid) RETURNS oid
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT CASE WHEN pg_has_role(dropping_role.asker, c.relowner, 'USAGE'::text) THEN dropping_role.asker
-              ELSE c.relowner END
+  SELECT CASE WHEN pg_has_role(a.oid, c.relowner, 'USAGE'::text) THEN a.oid ELSE c.relowner END
     FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_roles a ON a.oid = dropping_role.asker
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = dropping_role.asker
    WHERE c.oid = dropping_role.index;
 END;
 COMMENT ON FUNCTION dropping_role(oid, oid) IS
-  'Who is to drop an index that a rebuild left: who asked for the rebuild, if that role owns it, else its '
-  'owner.';
+  'Who is to drop an index that a rebuild left: who asked for the rebuild, if that role still exists and owns '
+  'it, else its owner.';
 
 CREATE FUNCTION queue_leftover_drops_of(relation oid, asker oid, but_of oid) RETURNS bigint
 LANGUAGE sql VOLATILE

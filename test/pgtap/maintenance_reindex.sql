@@ -243,6 +243,7 @@ SELECT is(pg_temp.plan(pg_temp.job('"I x_ccnew"', 20, session_user::name)), 'DRO
 ALTER TABLE big OWNER TO reindex_owner;
 SELECT is(dropping_role('"I x_ccnew"'::regclass, 'reindex_owner'::regrole)::regrole::text, 'reindex_owner', 'an owner drops it himself');
 SELECT is(dropping_role('"I x_ccnew"'::regclass, 'reindex_stranger'::regrole)::regrole::text, 'reindex_owner', 'or on behalf of another');
+SELECT is(dropping_role('"I x_ccnew"'::regclass, 4294967295::oid)::regrole::text, 'reindex_owner', 'or of one that is gone');
 SELECT is(queue_leftover_drops_of('big'::regclass, 'reindex_owner'::regrole, NULL), 1::bigint, 'it is queued');
 SELECT is((SELECT array_agg(role::regrole::text || ' ' || target) FROM maintenance_jobs WHERE kind = 'drop_index' AND relid = '"I x_ccnew"'::regclass),
           ARRAY['reindex_owner "re''index $x"."I x_ccnew"'], 'as the owner');
@@ -267,6 +268,11 @@ SELECT is(queue_leftover_drops(), 0, 'and only then');
 DELETE FROM maintenance_jobs WHERE finished_at IS NULL;
 UPDATE maintenance_jobs SET kind = 'reindex', relid = '"I x"'::regclass, started_at = now() WHERE status = 'failed' AND target = 'x';
 SELECT is(queue_leftover_drops(), 1, 'so is what a rebuild of that table left');
+DELETE FROM maintenance_jobs WHERE finished_at IS NULL;
+UPDATE maintenance_jobs SET role = 4294967295::oid WHERE status = 'failed' AND target = 'x';
+SELECT is(queue_leftover_drops(), 1, 'or one that was asked for by a role that is gone');
+SELECT is((SELECT array_agg(requested_by) FROM maintenance_jobs WHERE kind = 'drop_index' AND finished_at IS NULL),
+          ARRAY['reindex_owner'::name], 'which its owner drops');
 DELETE FROM maintenance_jobs WHERE finished_at IS NULL OR target = 'x';
 SELECT is((SELECT summary FROM conclude_drop_index(pg_temp.job('"I x_ccnew"', NULL, 'reindex_owner', false, 'drop_index'), true)),
           'dropped "re''index $x"."I x_ccnew", which a failed rebuild had left: size unknown', 'the end of a drop');

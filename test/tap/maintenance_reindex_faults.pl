@@ -101,7 +101,37 @@ $old->quit;
 ends_well($job, 'an old transaction');
 eventually($node, 'app', q(SELECT count(*) = 0 FROM performance_alerts WHERE alert_type = 'invalid_index' AND resolved_at IS NULL), 'the alert ends');
 
-# The same with a prepared transaction, and an index that somebody else is building on that table: it stays.
+# A role that is dropped before what its rebuild left.
+
+bloated('receipts', 'pg_default');
+$node->safe_psql('app', 'CREATE ROLE helper SUPERUSER LOGIN');
+$old = session($node, 'app');
+$old->query_safe('BEGIN; SELECT count(*) FROM receipts');
+$node->safe_psql('app', q(SELECT reindex_if_bloated('receipts', 50)), extra_params => [ '-U', 'helper' ]);
+eventually($node, 'app', q(SELECT count(*) > 0 FROM maintenance_jobs WHERE kind = 'drop_index' AND requested_by = 'helper' AND attempts > 0),
+	'a drop is queued as who asked');
+$node->safe_psql('app', 'DROP ROLE helper');
+eventually($node, 'app', q(SELECT count(*) = 0 FROM maintenance_jobs WHERE requested_by = 'helper' AND finished_at IS NULL), 'nothing more is done as that role');
+$old->query_safe('COMMIT');
+$old->quit;
+eventually($node, 'app', "SELECT 0 = ($invalid)", 'its owner drops it');
+is($node->safe_psql('app', q(SELECT DISTINCT requested_by FROM maintenance_jobs
+	WHERE kind = 'drop_index' AND status = 'succeeded' AND target ~ 'receipts')), 'shop', 'he and nobody else');
+
+# A prepared transaction is an old transaction, too.
+
+bloated('envelopes', 'pg_default');
+$node->safe_psql('app', q(BEGIN; INSERT INTO envelopes VALUES (1, 'x'); PREPARE TRANSACTION 'held'));
+my $xid = $node->safe_psql('app', 'SELECT transaction FROM pg_prepared_xacts');
+$job = queue('envelopes');
+eventually($node, 'app', "SELECT waiting_for = 'the end of prepared transaction $xid' FROM maintenance_status WHERE job_id = $job AND status = 'running'",
+	'it shows for which one it waits');
+eventually($node, 'app', job($job, "sqlstate = '55P03' AND error_message = 'older transactions did not end within 1 s: the end of prepared transaction $xid'"),
+	'an attempt gives up');
+$node->safe_psql('app', q(ROLLBACK PREPARED 'held'));
+ends_well($job, 'a prepared transaction');
+
+# The same, and an index that somebody else is building on that table: it stays.
 
 bloated('parcels', 'pg_default');
 $node->safe_psql('app', q(BEGIN; INSERT INTO parcels VALUES (1, 'x'); PREPARE TRANSACTION 'held'));
