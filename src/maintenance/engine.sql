@@ -86,13 +86,45 @@ COMMENT ON FUNCTION describe_vacuum(text, bigint, bigint, bigint, bigint, bigint
 
 -- The worker: takes a job, plans it, and writes its end.
 
+CREATE FUNCTION tables_at_work() RETURNS SETOF oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+  WITH RECURSIVE held AS MATERIALIZED (
+    SELECT coalesce(i.indrelid, j.relid) AS relid
+      FROM maintenance_jobs j LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
+     WHERE j.status = 'running'::text AND j.finished_at IS NULL
+  ), main AS MATERIALIZED (
+    SELECT h.relid FROM held h
+    UNION
+    SELECT c.oid FROM pg_catalog.pg_class c WHERE c.reltoastrelid IN (SELECT h.relid FROM held h)
+  ), above (relid) AS (
+    SELECT m.relid FROM main m
+    UNION
+    SELECT i.inhparent
+      FROM above a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.relid
+      JOIN pg_catalog.pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'::"char"
+  ), below (relid) AS (
+    SELECT m.relid FROM main m
+    UNION
+    SELECT i.inhrelid
+      FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relid
+      JOIN pg_catalog.pg_class c ON c.oid = b.relid AND c.relkind = 'p'::"char"
+  ), kin AS MATERIALIZED (
+    SELECT a.relid FROM above a UNION SELECT b.relid FROM below b
+  )
+  SELECT k.relid FROM kin k
+  UNION
+  SELECT c.reltoastrelid FROM kin k JOIN pg_catalog.pg_class c ON c.oid = k.relid AND c.reltoastrelid <> 0::oid;
+END;
+COMMENT ON FUNCTION tables_at_work() IS
+  'The tables of the jobs that are running, and those of which a job would wait for them: a table and its TOAST '
+  'table, and the partitioned tables above and the partitions below.';
+
 CREATE FUNCTION claim_maintenance_job(OUT job_id bigint, OUT role oid)
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   WITH at_work AS MATERIALIZED (
-    SELECT coalesce(i.indrelid, j.relid) AS relid
-      FROM maintenance_jobs j LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
-     WHERE j.status = 'running'::text AND j.finished_at IS NULL
+    SELECT t.relid FROM tables_at_work() AS t (relid)
   ), maintenance_window AS MATERIALIZED (
     SELECT next_window_start(clock_timestamp()) <= clock_timestamp() AS is_open
   ), next AS MATERIALIZED (
@@ -115,7 +147,7 @@ BEGIN ATOMIC
   RETURNING j.job_id, acting_role(j.kind, j.relid, j.role);
 END;
 COMMENT ON FUNCTION claim_maintenance_job() IS
-  'Takes the next job that is due, never two on one table; no row: there is none. For a worker.';
+  'Takes the next job that is due, never two that would wait for each other; no row: there is none. For a worker.';
 
 CREATE FUNCTION next_maintenance_due() RETURNS timestamptz
 LANGUAGE sql VOLATILE

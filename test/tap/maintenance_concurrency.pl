@@ -106,6 +106,35 @@ subtest 'one_job_per_table' => sub {
 		WHERE a.job_id = $first AND b.job_id = $second", 'one after the other');
 };
 
+# VACUUM of a partitioned table would wait for a job on a partition, one of a table for a job on its TOAST table.
+subtest 'one_job_per_family' => sub {
+	$node->safe_psql('gate', q{
+		CALL gated_table('leaf');
+		ALTER TABLE leaf ADD words text;
+		CREATE TABLE tree (n integer, words text) PARTITION BY RANGE (n);
+		CREATE TABLE branch PARTITION OF tree FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (n);
+		ALTER TABLE branch ATTACH PARTITION leaf DEFAULT;
+		CREATE TABLE other_leaf PARTITION OF branch FOR VALUES FROM (50) TO (60)});
+	my $keeper = close_gate($node, 'gate');
+	my $first = ask($node, 'gate', 'leaf');
+	reaches($node, 'gate', $first, 'running');
+	my @others = map { ask($node, 'gate', $_) } qw(tree branch);
+	push @others, $node->safe_psql('gate', q{SELECT request_maintenance('reindex', i.indexrelid, NULL, NULL, 'test')
+		FROM pg_class c JOIN pg_index i ON i.indrelid = c.reltoastrelid WHERE c.oid = 'leaf'::regclass});
+	for (1 .. 3)
+	{
+		my $other = ask($node, 'gate', 'other_leaf');
+		reaches($node, 'gate', $other, 'succeeded');
+	}
+	my $others = join ', ', @others;
+	is_true($node, 'gate', "SELECT array_agg(status ORDER BY job_id) = '{queued,queued,queued}' AND sum(attempts) = 0 FROM maintenance_jobs
+		WHERE job_id IN ($others)", 'what would wait for the first is not begun, what comes later and would not is done');
+	open_gate($keeper);
+	reaches($node, 'gate', $_, 'succeeded') for $first, @others;
+	is_true($node, 'gate', "SELECT sum(attempts) = 3 FROM maintenance_jobs WHERE job_id IN ($others)", 'at the first attempt');
+	$node->safe_psql('gate', 'DROP TABLE tree');
+};
+
 # Locks of others.
 
 subtest 'lock_holder' => sub {
