@@ -21,10 +21,11 @@ namespace train_perf {
 
 namespace {
 
-constexpr long kScanPauseMs = 60000;   // unless somebody asks for a scan
-constexpr long kTurnPauseMs = 500;     // while collectors take turns
-constexpr long kWatchPauseMs = 200;    // while jobs are at work
-constexpr int kLastInvalidLimit = -2;  // datconnlimit of a database whose DROP was interrupted
+constexpr long kScanPauseMs = 60000;    // unless somebody asks for a scan
+constexpr long kTurnPauseMs = 500;      // while collectors take turns
+constexpr long kWatchPauseMs = 200;     // while jobs are at work
+constexpr long kNoPlacePauseMs = 1000;  // while the server has no place for a worker
+constexpr int kLastInvalidLimit = -2;   // datconnlimit of a database whose DROP was interrupted
 
 struct StartedWorker {
   Roster::Start start;
@@ -179,12 +180,15 @@ bool MayWorkIn(Oid database) { return !roster->IsHeld(database); }
 // How long until it is to be called again.
 long RunJobs() {
   TimestampTz next_due = 0;
+  bool has_place = true;
   CheckJobs();
-  for (;;) {
+  while (has_place) {
     const int place = board->StartNext(settings::maintenance_workers, MayWorkIn, &next_due);
-    if (place < 0 || !StartJob(place)) break;
+    if (place < 0) break;
+    has_place = StartJob(place);
   }
   if (SuperviseJobs()) return kWatchPauseMs;
+  if (!has_place) return kNoPlacePauseMs;
   if (next_due == DT_NOEND) return kScanPauseMs;
   return Max(10L, TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_due));
 }
