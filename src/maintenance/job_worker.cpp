@@ -444,7 +444,7 @@ void PinSettings() {
       {"default_transaction_deferrable", "off"},
       {"session_replication_role", "origin"},
       {"row_security", "on"},
-      {"synchronous_commit", "on"},
+      {"synchronous_commit", "local"},  // no standby that is away keeps jobs from ending
       {"application_name", "train_perf maintenance"},
       {"DateStyle", "ISO"},
       {"lc_messages", "C"},

@@ -249,6 +249,30 @@ subtest 'settings_of_the_database' => sub {
 	$client->quit;
 };
 
+# Cancelled when its worker has not begun, and then does not get as far as that.
+subtest 'cancelled_while_it_is_planned' => sub {
+	my $locker = client($node, 'many');
+	sql($locker, $_) for 'BEGIN', 'LOCK TABLE retention_rules';
+	my $id = $node->safe_psql('many', q{INSERT INTO maintenance_jobs (kind, target, requested_by, relid, role)
+		VALUES ('retention', 'public.t1', 'postgres', 't1'::regclass, 10) RETURNING job_id});
+	ask($node, 'many', 't2');
+	reaches($node, 'many', $id, 'running');
+	eventually($node, 'many', "SELECT cancel_maintenance_job($id)", 'cancelled');
+	reaches($node, 'many', $id, 'cancelled', 'it is not tried again');
+	sql($locker, 'COMMIT');
+	$locker->quit;
+};
+
+# No standby answers: what writes waits for it, jobs do not.
+subtest 'synchronous_standby_that_is_away' => sub {
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = 'away'");
+	$node->reload;
+	eventually($node, 'many', q{SELECT setting = 'away' FROM pg_settings WHERE name = 'synchronous_standby_names'}, 'a standby is away');
+	like($node->safe_psql('many', q{SELECT vacuum_analyze_table('t1')}), qr/^job \d+: VACUUM/, 'a job is done nevertheless');
+	$node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
+	$node->reload;
+};
+
 # No slot for a worker: the job waits and is shown, and runs when there is one.
 subtest 'worker_slots_used_up' => sub {
 	my $narrow = maintenance_server('maintenance_slots', <<'END');
