@@ -366,12 +366,14 @@ BEGIN ATOMIC
        AND (j.status = 'queued'::text OR j.status = 'running'::text AND NOT is_maintenance_running(j.job_id))
     RETURNING 1
   ), signalled AS MATERIALIZED (
-    SELECT cancel_maintenance_worker(job.job_id) AS done FROM job WHERE job.may AND job.status = 'running'::text
+    -- A worker may have taken it just now.
+    SELECT cancel_maintenance_worker(job.job_id) AS done FROM job
+     WHERE job.may AND job.status IN ('queued'::text, 'running'::text) AND NOT EXISTS (SELECT FROM cancelled)
   ), noted AS (
     -- What recover_maintenance_jobs() goes by, should the worker be killed before it writes the end.
     UPDATE maintenance_jobs j
        SET sqlstate = '57014', error_message = pg_catalog.format('cancelled by %s'::text, pg_get_userbyid(cancel_job.asker))
-      FROM job CROSS JOIN signalled s WHERE s.done AND j.job_id = job.job_id AND j.status = 'running'::text
+      FROM job CROSS JOIN signalled s WHERE s.done AND j.job_id = job.job_id AND j.status IN ('queued'::text, 'running'::text)
   )
   SELECT CASE WHEN NOT EXISTS (SELECT FROM job) THEN -1::bigint
               WHEN NOT (SELECT job.may FROM job) THEN -2::bigint

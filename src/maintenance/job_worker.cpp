@@ -299,6 +299,7 @@ void ExplainCancel(CancelReason reason, const char* waiting_for, Result* result)
     case CancelReason::kUser:
       result->outcome = "cancelled";
       result->message = "cancelled on request";
+      result->sqlstate = "57014";
       break;
     case CancelReason::kLockTimeout:
       result->outcome = "failed";
@@ -330,6 +331,12 @@ void ExplainCancel(CancelReason reason, const char* waiting_for, Result* result)
 }
 
 Result SkippedOrHindered(const Plan& plan) {
+bool IsCancelled(const Result& result) noexcept {
+  return result.sqlstate != nullptr && strcmp(result.sqlstate, "57014") == 0;
+}
+
+bool HasFailed(const Result& result) noexcept { return strcmp(result.outcome, "failed") == 0; }
+
   if (plan.skip != nullptr) return {"skipped", nullptr, plan.skip, nullptr, 0};
   const char* code = plan.obstacle_sqlstate;
   const bool may_pass = code != nullptr && strncmp(code, "55", 2) == 0;
@@ -369,14 +376,15 @@ Result Perform(const Job& job) {
   PG_END_TRY();
   MemoryContextSwitchTo(job_context);
   debug_query_string = nullptr;
-  if (!commanding) return result;
   char waiting_for[160];
   const CancelReason reason = board->EndCommand(place, &waiting_for);
   in_command = 0;
   QueryCancelPending = false;
-  BecomeSuperuser();
-  ResetAllOptions();  // to what PinSettings() has set, whatever code of users made of them
-  if (result.sqlstate != nullptr && strcmp(result.sqlstate, "57014") == 0)
+  if (commanding) {
+    BecomeSuperuser();
+    ResetAllOptions();  // to what PinSettings() has set, whatever code of users made of them
+  }
+  if (IsCancelled(result) || (HasFailed(result) && reason == CancelReason::kUser))
     ExplainCancel(reason, waiting_for, &result);
   return result;
 }
