@@ -217,24 +217,25 @@ void CheckLost(const State* states, int count, TimestampTz* lost_since) {
   *lost_since = 0;
 }
 
-bool IsAnyRunning(const State* states, int count) noexcept {
-  return std::any_of(states, states + count,
-                     [](const State& state) { return strcmp(state.status, "running") == 0; });
+bool IsAnyUnderWay(const State* states, int count) noexcept {
+  return std::any_of(states, states + count, [](const State& state) {
+    return strcmp(state.status, "running") == 0 &&
+           !board->IsHeldUpBy(MyProcPid, MyDatabaseId, state.job_id);
+  });
 }
 
-// The worker that the jobs of this caller wait for may be that of a rebuild, which waits for the
-// end of transactions with a snapshot: the caller's, too.
+// The worker that the jobs of this caller wait for may itself wait for the end of the caller's
+// transaction: a rebuild, for its snapshot; one that writes the end of a job, for somebody who
+// wants to lock the table of jobs, which the caller has read.
 bool IsDeadlock(const State* states, int count, TimestampTz* since) {
-  if (!Preloaded() || !board->DrainsOn(MyProcPid) || IsAnyRunning(states, count)) {
+  if (!Preloaded() || !board->IsHeldUpBy(MyProcPid) || IsAnyUnderWay(states, count)) {
     *since = 0;
     return false;
   }
   if (*since == 0) *since = GetCurrentTimestamp();
   if (!IsOver(*since, kDeadlockMs)) return false;
-  ereport(
-      NOTICE,
-      (errmsg(
-          "a rebuild waits for the end of this transaction, so this does not wait for its jobs")));
+  ereport(NOTICE, (errmsg("maintenance waits for the end of this transaction, so this does not "
+                          "wait for its jobs")));
   return true;
 }
 

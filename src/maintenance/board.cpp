@@ -12,6 +12,10 @@ namespace {
 
 constexpr int kCancelPatienceMs = 30 * 1000;
 
+bool Contains(const Holders& holders, int pid) noexcept {
+  return std::ranges::any_of(holders.pids, [pid](int holder) { return holder == pid; });
+}
+
 }  // namespace
 
 Board* board = nullptr;
@@ -273,18 +277,33 @@ uint64 Board::WorkerOn(Oid database, int64 job_id) noexcept {
   return 0;
 }
 
-bool Board::DrainsOn(int pid) noexcept {
+bool Board::IsHeldUpBy(int pid) noexcept {
   LockScope guard(lock_, LW_SHARED);
   return std::ranges::any_of(workers_, [pid](const JobWorker& worker) {
-    return worker.pid != 0 && worker.drains_on == pid;
+    return worker.pid != 0 && Contains(worker.held_up_by, pid);
   });
 }
 
-void Board::NoteWaiting(uint64 number, const char* waiting_for, int drains_on) noexcept {
+bool Board::IsHeldUpBy(int pid, Oid database, int64 job_id) noexcept {
+  LockScope guard(lock_, LW_SHARED);
+  return std::ranges::any_of(workers_, [=](const JobWorker& worker) {
+    return worker.pid != 0 && worker.database == database && worker.job_id == job_id &&
+           Contains(worker.held_up_by, pid);
+  });
+}
+
+void Board::NoteHeldUp(uint64 number, const Holders& held_up_by) noexcept {
+  LockScope guard(lock_, LW_EXCLUSIVE);
+  if (JobWorker* worker = FindWorker(number)) worker->held_up_by = held_up_by;
+}
+
+void Board::NoteWaiting(uint64 number, const char* waiting_for,
+                        const Holders& held_up_by) noexcept {
   LockScope guard(lock_, LW_EXCLUSIVE);
   JobWorker* worker = FindWorker(number);
-  if (worker == nullptr || worker->cancel != CancelReason::kNone) return;
-  worker->drains_on = drains_on;
+  if (worker == nullptr) return;
+  worker->held_up_by = held_up_by;
+  if (worker->cancel != CancelReason::kNone) return;
   strlcpy(worker->waiting_for, waiting_for, sizeof(worker->waiting_for));
 }
 
@@ -318,6 +337,7 @@ Oid Board::Enter(int place) noexcept {
   JobWorker& worker = workers_[place];
   if (!OidIsValid(worker.database) || worker.pid != 0) return InvalidOid;
   worker.pid = MyProcPid;
+  if (launcher_ != nullptr) SetLatch(launcher_);  // watches from now on
   return worker.database;
 }
 
@@ -372,7 +392,6 @@ void Board::BeginCommand(int place, const JobBudgets& budgets) noexcept {
   worker.budgets = budgets;
   worker.begun = GetCurrentTimestamp();
   worker.in_command = true;
-  if (launcher_ != nullptr) SetLatch(launcher_);  // watches from now on
   if (worker.cancel != CancelReason::kNone) kill(MyProcPid, SIGINT);
 }
 

@@ -36,6 +36,14 @@ struct JobBudgets {
   int lock_timeout_ms;
   int drain_timeout_ms;
   int job_timeout_ms;  // 0: none
+  bool drains;         // the command waits for the end of transactions, prepared ones included
+};
+
+// The processes that keep a worker waiting, if only by the end of their transactions: one waits for
+// the next. 0: none any more.
+struct Holders {
+  static constexpr int kMost = 8;
+  int pids[kMost];
 };
 
 struct JobWorker {
@@ -47,7 +55,7 @@ struct JobWorker {
   TimestampTz begun;      // the command
   TimestampTz cancelled;  // when
   CancelReason cancel;
-  int drains_on;  // the process whose transaction it waits to end; 0: none
+  Holders held_up_by;
   JobBudgets budgets;
   bool in_command;
   bool has_ended;         // the command
@@ -107,9 +115,12 @@ class Board {
   bool IsWorker(int pid) noexcept;
   // The start of the worker that is at work on a job, or 0.
   uint64 WorkerOn(Oid database, int64 job_id) noexcept;
-  void NoteWaiting(uint64 number, const char* waiting_for, int drains_on) noexcept;
+  void NoteWaiting(uint64 number, const char* waiting_for, const Holders& held_up_by) noexcept;
+  void NoteHeldUp(uint64 number, const Holders& held_up_by) noexcept;
   // Whether a worker waits for the end of the transaction of this process.
-  bool DrainsOn(int pid) noexcept;
+  bool IsHeldUpBy(int pid) noexcept;
+  // The same of the worker that is at work on a job.
+  bool IsHeldUpBy(int pid, Oid database, int64 job_id) noexcept;
   void NotePinWait(uint64 number, TimestampTz since) noexcept;
   // Ends the command of a worker; the reason stays until the worker takes it. Called again half a
   // minute later, it ends the worker: code of users may have caught what was to end it. False if

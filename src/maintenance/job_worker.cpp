@@ -1,6 +1,7 @@
 #include "maintenance/job_worker.hpp"
 
 #include <csignal>
+#include <string_view>
 
 #include "capture/capture.hpp"
 #include "core/vacuum_report.hpp"
@@ -298,8 +299,8 @@ void ExplainCancel(CancelReason reason, const char* waiting_for, Result* result)
       break;
     case CancelReason::kUser:
       result->outcome = "cancelled";
-      result->message = "cancelled on request";
       result->sqlstate = "57014";
+      result->message = "cancelled on request";
       break;
     case CancelReason::kLockTimeout:
       result->outcome = "failed";
@@ -330,17 +331,29 @@ void ExplainCancel(CancelReason reason, const char* waiting_for, Result* result)
   MemoryContextSwitchTo(outer);
 }
 
-Result SkippedOrHindered(const Plan& plan) {
 bool IsCancelled(const Result& result) noexcept {
   return result.sqlstate != nullptr && strcmp(result.sqlstate, "57014") == 0;
 }
 
 bool HasFailed(const Result& result) noexcept { return strcmp(result.outcome, "failed") == 0; }
 
+Result SkippedOrHindered(const Plan& plan) {
   if (plan.skip != nullptr) return {"skipped", nullptr, plan.skip, nullptr, 0};
   const char* code = plan.obstacle_sqlstate;
   const bool may_pass = code != nullptr && strncmp(code, "55", 2) == 0;
   return {"failed", code, plan.obstacle, may_pass ? plan.obstacle : nullptr, 0};
+}
+
+// Whether it waits for the end of transactions.
+bool Drains(const Plan& plan) {
+  ListCell* cell = nullptr;
+  foreach (cell, plan.commands) {
+    const std::string_view command = static_cast<const char*>(lfirst(cell));
+    if (command.starts_with("REINDEX INDEX CONCURRENTLY ") ||
+        command.starts_with("DROP INDEX CONCURRENTLY "))
+      return true;
+  }
+  return false;
 }
 
 Result Perform(const Job& job) {
@@ -357,7 +370,7 @@ Result Perform(const Job& job) {
       in_command = 1;
       board->BeginCommand(
           place, {settings::maintenance_lock_timeout_ms, settings::maintenance_drain_timeout_ms,
-                  settings::maintenance_job_timeout_ms});
+                  settings::maintenance_job_timeout_ms, Drains(plan)});
       // The launcher watches, with a budget for each kind of wait.
       SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
       Become(job.role, is_superuser);

@@ -57,7 +57,7 @@ bool AnybodyWaits() {
   return false;
 }
 
-// Who holds what it waits for, or waits before it.
+// Who holds what it waits for.
 int HolderOf(const LockData& locks, const LockInstanceData& wait) {
   for (int i = 0; i < locks.nelements; ++i) {
     const LockInstanceData& other = locks.locks[i];
@@ -68,25 +68,62 @@ int HolderOf(const LockData& locks, const LockInstanceData& wait) {
   return 0;
 }
 
-bool IsDrain(const LockInstanceData& wait) noexcept {
-  return wait.locktag.locktag_type == LOCKTAG_VIRTUALTRANSACTION;
+// Who waits before it for what does not go with it.
+int PredecessorOf(const LockData& locks, const LockInstanceData& wait) {
+  for (int i = 0; i < locks.nelements; ++i) {
+    const LockInstanceData& other = locks.locks[i];
+    if (other.pid != wait.pid && IsSame(other.locktag, wait.locktag) && Waits(other) &&
+        other.waitStart < wait.waitStart &&
+        Conflicts(LOCKBIT_ON(other.waitLockMode), wait.waitLockMode))
+      return other.pid;
+  }
+  return 0;
 }
 
+const LockInstanceData* WaitOf(const LockData& locks, int pid) {
+  for (int i = 0; i < locks.nelements; ++i)
+    if (locks.locks[i].pid == pid && Waits(locks.locks[i])) return &locks.locks[i];
+  return nullptr;
+}
+
+// Who keeps it waiting, who keeps that one waiting, and so on.
+Holders ChainOf(const LockData& locks, const LockInstanceData& wait) {
+  Holders chain{};
+  const LockInstanceData* last = &wait;
+  for (int& pid : chain.pids) {
+    const int holder = HolderOf(locks, *last);
+    pid = holder != 0 ? holder : PredecessorOf(locks, *last);
+    last = pid != 0 ? WaitOf(locks, pid) : nullptr;
+    if (last == nullptr) break;
+  }
+  return chain;
+}
+
+// The transaction has no process.
+bool IsPreparedDrain(const JobWorker& worker, const LockInstanceData& wait, int holder) noexcept {
+  return worker.budgets.drains && holder == 0 && wait.locktag.locktag_type == LOCKTAG_TRANSACTION;
+}
+
+// For a lock or for the end of transactions, within the budgets of the job.
 void CheckOwnWait(const JobWorker& worker, const LockData& locks, const LockInstanceData& wait) {
   char text[160];
   const int holder = HolderOf(locks, wait);
-  const char* what = IsDrain(wait) ? "the end of the transaction" : "a lock";
-  if (holder != 0) {
+  const bool is_prepared = IsPreparedDrain(worker, wait, holder);
+  const bool is_drain = is_prepared || wait.locktag.locktag_type == LOCKTAG_VIRTUALTRANSACTION;
+  const char* what = is_drain ? "the end of the transaction" : "a lock";
+  if (is_prepared) {
+    snprintf(text, sizeof(text), "the end of prepared transaction %u", wait.locktag.locktag_field1);
+  } else if (holder != 0) {
     snprintf(text, sizeof(text), "%s of pid %d", what, holder);
   } else {
     snprintf(text, sizeof(text), "%s", what);
   }
   if (HasWaited(wait,
-                IsDrain(wait) ? worker.budgets.drain_timeout_ms : worker.budgets.lock_timeout_ms)) {
+                is_drain ? worker.budgets.drain_timeout_ms : worker.budgets.lock_timeout_ms)) {
     board->Cancel(worker.number,
-                  IsDrain(wait) ? CancelReason::kDrainTimeout : CancelReason::kLockTimeout, text);
+                  is_drain ? CancelReason::kDrainTimeout : CancelReason::kLockTimeout, text);
   } else {
-    board->NoteWaiting(worker.number, text, IsDrain(wait) ? holder : 0);
+    board->NoteWaiting(worker.number, text, is_drain ? ChainOf(locks, wait) : Holders{});
   }
 }
 
@@ -117,7 +154,14 @@ void Check(const JobWorker& worker, const LockData& locks) {
     snprintf(text, sizeof(text), "pid %d, which waits for a lock that the job holds", waiter->pid);
     board->Cancel(worker.number, CancelReason::kGaveWay, text);
   }
-  if (!waits) board->NoteWaiting(worker.number, "", 0);
+  if (!waits) board->NoteWaiting(worker.number, "", {});
+}
+
+// While it takes a job, plans it, or writes its end, a lock_timeout limits its waits; yet they may
+// come again and again.
+void CheckOwnTransaction(const JobWorker& worker, const LockData& locks) {
+  const LockInstanceData* wait = WaitOf(locks, worker.pid);
+  board->NoteHeldUp(worker.number, wait != nullptr ? ChainOf(locks, *wait) : Holders{});
 }
 
 void CheckLocks() {
@@ -126,8 +170,13 @@ void CheckLocks() {
     context = AllocSetContextCreate(TopMemoryContext, "train_perf locks", ALLOCSET_DEFAULT_SIZES);
   const MemoryContext outer = MemoryContextSwitchTo(context);
   const LockData* locks = GetLockStatusData();
-  for (int i = 0; i < count; ++i)
-    if (workers[i].in_command) Check(workers[i], *locks);
+  for (int i = 0; i < count; ++i) {
+    if (workers[i].in_command) {
+      Check(workers[i], *locks);
+    } else {
+      CheckOwnTransaction(workers[i], *locks);
+    }
+  }
   MemoryContextSwitchTo(outer);
   MemoryContextReset(context);
 }
@@ -165,21 +214,21 @@ void CheckDuration(const JobWorker& worker) {
 
 bool SuperviseJobs() {
   count = board->Workers(InvalidOid, workers);
-  bool at_work = false;
   for (int i = 0; i < count; ++i) {
-    at_work = at_work || workers[i].in_command;
     // The signal may have come between two statements.
     if (workers[i].in_command && workers[i].cancel != CancelReason::kNone)
       board->Cancel(workers[i].number, workers[i].cancel, "");
     if (workers[i].in_command) CheckDuration(workers[i]);
     if (workers[i].in_command) CheckPinWait(workers[i]);
   }
-  if (!at_work) return false;
+  if (count == 0) return false;
   if (AnybodyWaits()) {
     CheckLocks();
   } else {
-    for (int i = 0; i < count; ++i)
-      if (workers[i].waiting_for[0] != '\0') board->NoteWaiting(workers[i].number, "", 0);
+    for (int i = 0; i < count; ++i) {
+      if (workers[i].waiting_for[0] != '\0' || workers[i].held_up_by.pids[0] != 0)
+        board->NoteWaiting(workers[i].number, "", {});
+    }
   }
   return true;
 }

@@ -125,6 +125,49 @@ subtest 'caller_that_a_rebuild_waits_for' => sub {
 	is(job($node, 'app', $rebuild)->{attempts}, 1, 'at the first attempt');
 };
 
+# A rebuild waits for the transaction of somebody who waits for a row of the caller, whose job waits for the only worker.
+subtest 'caller_that_a_rebuild_waits_for_through_another' => sub {
+	$node->safe_psql('app', 'CREATE TABLE contended AS SELECT 1 AS n');
+	my ($caller, $other) = map { client($node, 'app') } 1, 2;
+	sql($caller, $_) for 'BEGIN', 'UPDATE contended SET n = 2';
+	sql($other, $_) for 'BEGIN', 'INSERT INTO rebuilt VALUES (0)';
+	$other->send(query => 'UPDATE contended SET n = 3');
+	eventually($node, 'app', 'SELECT ' . $caller->pid . ' = ANY (pg_blocking_pids(' . $other->pid . '))', 'another one waits for it');
+	my $rebuild = $node->safe_psql('app', q{SELECT request_maintenance('reindex', 'rebuilt_n'::regclass, NULL, NULL, 'test')});
+	my $pid = $other->pid;
+	eventually($node, 'app', "SELECT waiting_for = 'the end of the transaction of pid $pid' FROM maintenance_status WHERE job_id = $rebuild",
+		'a rebuild waits for that one');
+	my $answer = sql($caller, q{SELECT vacuum_analyze_table('vacuumed')});
+	like($answer, qr/^job \d+ still running: queued/, 'the caller does not wait for its job');
+	sql($caller, 'COMMIT');
+	ok(!$other->answer->{error}, 'so the other one goes on');
+	sql($other, 'COMMIT');
+	reaches($node, 'app', $_, 'succeeded') for $rebuild, job_of($answer);
+	is(job($node, 'app', $rebuild)->{attempts}, 1, 'at the first attempt');
+	$_->quit for $caller, $other;
+};
+
+# Whoever wants to lock the table of jobs waits for a caller that has read it, and the workers wait for who wants that.
+subtest 'caller_that_has_read_what_somebody_wants_to_lock' => sub {
+	my ($caller, $locker) = map { client($node, 'app') } 1, 2;
+	sql($caller, $_) for 'BEGIN', 'SELECT count(*) FROM maintenance_status';
+	$node->safe_psql('gate', "CREATE EXTENSION IF NOT EXISTS train_perf; CALL gated_table('g3')");
+	my $keeper = close_gate($node, 'gate');
+	my $first = ask($node, 'gate', 'g3');
+	reaches($node, 'gate', $first, 'running');
+	$caller->send(query => q{SELECT vacuum_analyze_table('vacuumed')});
+	eventually($node, 'app', q{SELECT count(*) = 1 FROM maintenance_status WHERE status = 'queued'}, 'the job of a caller waits for the only worker');
+	$locker->send(query => 'BEGIN; LOCK TABLE maintenance_jobs; COMMIT');
+	eventually($node, 'postgres', 'SELECT ' . $caller->pid . ' = ANY (pg_blocking_pids(' . $locker->pid . '))', 'somebody wants to lock the table of jobs');
+	open_gate($keeper);
+	my $answer = $caller->answer->{rows}[0][0];
+	like($answer, qr/^job \d+ still running: queued/, 'the caller does not wait for its job');
+	sql($caller, 'COMMIT');
+	ok(!$locker->answer->{error}, 'so the other one goes on');
+	reaches($node, 'app', job_of($answer), 'succeeded');
+	$_->quit for $caller, $locker;
+};
+
 # An index of a table of mallory, whose function runs that in a job.
 sub with_index_function
 {
