@@ -14,6 +14,226 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION compact_partition_of(parent regclass, before timestamptz) RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+  part regclass;
+BEGIN
+  SELECT c.oid INTO part
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhparent = parent
+     AND c.relname ~ E'_p\\d{8}$'
+     AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + interval '1 day' <= before
+     AND pg_relation_size(c.oid) > 1024 * 1024
+     AND pg_relation_size(c.oid) > 2 * c.reltuples * (
+           SELECT 28 + sum(s.stawidth) FROM pg_statistic s WHERE s.starelid = c.oid AND NOT s.stainherit)
+   ORDER BY c.relname
+   LIMIT 1;
+  IF NOT FOUND THEN RETURN 0; END IF;
+  -- Unlike TRUNCATE or a swap of tables it keeps what older snapshots still see.
+  EXECUTE format('CLUSTER %s USING %I', part, (
+    SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+     WHERE i.indrelid = part AND i.indisvalid ORDER BY i.indexrelid LIMIT 1));
+  EXECUTE format('ALTER TABLE %s SET WITHOUT CLUSTER', part);
+  RETURN 1;
+END
+$$;
+COMMENT ON FUNCTION compact_partition_of(regclass, timestamptz) IS
+  'Rewrites one partition of a day that ended before, if its file is more than twice as large as its '
+  'rows by the last ANALYZE (autovacuum''s); others wait meanwhile. Waits 100 ms for the lock itself. '
+  'Returns 0 if there was none.';
+
+CREATE OR REPLACE FUNCTION maintain_partitions_of(parent regclass, keep interval,
+                                       at timestamptz DEFAULT clock_timestamp(),
+                                       most integer DEFAULT NULL,
+                                       unit text DEFAULT 'day')
+RETURNS integer
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET timezone = 'UTC'
+SET lock_timeout = '100ms'
+AS $$
+DECLARE
+  table_schema name;
+  table_name name;
+  table_owner text;
+  key name;
+  spare regclass;
+  columns text;
+  expired boolean;
+  moves boolean;
+  width interval := ('1 ' || unit)::interval;
+  oldest timestamptz := date_trunc(unit, at - keep);
+  starts timestamptz[];
+  outdated text[];
+  start timestamptz;
+  part_id text;
+  grantee text;
+  changed integer := 0;
+BEGIN
+  SELECT n.nspname, c.relname, c.relowner::regrole::text, a.attname, p.partdefid::regclass
+    INTO STRICT table_schema, table_name, table_owner, key, spare
+    FROM pg_partitioned_table p
+    JOIN pg_class c ON c.oid = p.partrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    JOIN pg_attribute a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0]
+   WHERE p.partrelid = parent;
+  SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) INTO columns
+    FROM pg_attribute
+   WHERE attrelid = parent AND attnum > 0 AND NOT attisdropped AND attgenerated = '';
+
+  -- What is to be done, before any lock that writers would wait for.
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s WHERE %I < $1)', spare, key)
+    INTO expired USING oldest;
+  EXECUTE format(
+    'SELECT array_agg(s ORDER BY s) FROM (SELECT date_trunc($6, $1) UNION '
+    'SELECT date_trunc($6, $1) + $5 UNION '
+    'SELECT date_trunc($6, %I) FROM %s WHERE %I >= $2 AND %I < $1 + 2 * $5) AS starts (s) '
+    'WHERE to_regclass(format(''%%I.%%I'', $3, $4 || ''_p'' || to_char(s, ''YYYYMMDD''))) IS NULL',
+    key, spare, key, key)
+    INTO starts USING at, oldest, table_schema, table_name, width, unit;
+  SELECT array_agg(format('%I.%I', table_schema, c.relname) ORDER BY c.relname) INTO outdated
+    FROM pg_inherits i
+    JOIN pg_class c ON c.oid = i.inhrelid
+   WHERE i.inhparent = parent
+     AND c.relname ~ E'_p\\d{8}$'
+     AND to_timestamp(right(c.relname, 8), 'YYYYMMDD') + width <= at - keep;
+  IF NOT expired AND starts IS NULL AND outdated IS NULL THEN RETURN 0; END IF;
+
+  -- Before the default partition: whoever planned with the old partitions would wait there, and then an
+  -- INSERT would find its row in the wrong place and a SELECT would miss the rows that have moved.
+  EXECUTE format('SELECT EXISTS (SELECT FROM %s)', spare) INTO moves;
+  EXECUTE format('LOCK TABLE ONLY %s IN %s MODE', parent,
+                 CASE WHEN moves THEN 'ACCESS EXCLUSIVE' ELSE 'SHARE ROW EXCLUSIVE' END);
+  IF expired THEN
+    EXECUTE format('DELETE FROM %s WHERE %I < $1', spare, key) USING oldest;
+  END IF;
+
+  FOREACH start IN ARRAY coalesce(starts, '{}') LOOP
+    EXIT WHEN changed >= most;
+    part_id := format('%I.%I', table_schema, table_name || '_p' || to_char(start, 'YYYYMMDD'));
+    EXECUTE format('CREATE TABLE %s (LIKE %s INCLUDING ALL EXCLUDING INDEXES EXCLUDING COMMENTS)',
+                   part_id, parent);
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT of_its_time CHECK (%I >= %L AND %I < %L)',
+                   part_id, key, start, key, start + width);
+    FOR grantee IN  -- what default privileges gave
+      SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+        FROM pg_class c, aclexplode(c.relacl) a
+       WHERE c.oid = part_id::regclass AND a.grantee <> c.relowner
+    LOOP
+      EXECUTE format('REVOKE ALL ON %s FROM %s CASCADE', part_id, grantee);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %s OWNER TO %s', part_id, table_owner);
+    EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', part_id);
+    EXECUTE format('CREATE POLICY granted ON %s USING (true) WITH CHECK (true)', part_id);
+    EXECUTE format('WITH moved AS (DELETE FROM %s WHERE %I >= $1 AND %I < $2 RETURNING %s) '
+                   'INSERT INTO %s (%s) SELECT %s FROM moved',
+                   spare, key, key, columns, part_id, columns, columns)
+      USING start, start + width;
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)',
+                   parent, part_id, start, start + width);
+    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT of_its_time', part_id);
+    changed := changed + 1;
+  END LOOP;
+
+  FOREACH part_id IN ARRAY coalesce(outdated, '{}') LOOP
+    EXIT WHEN changed >= most;
+    EXECUTE format('DROP TABLE %s', part_id);
+    changed := changed + 1;
+  END LOOP;
+  RETURN changed;
+END
+$$;
+COMMENT ON FUNCTION maintain_partitions_of(regclass, interval, timestamptz, integer, text) IS
+  'Makes the partitions of today, tomorrow and of days with rows in the default partition (or of months, '
+  'if the unit is that), and drops those older than `keep`; at most `most` of both. Waits 100 ms for a '
+  'lock. Returns how many it made or dropped.';
+
+CREATE OR REPLACE FUNCTION snapshot_patterns(setting text, initial text) RETURNS text[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+  quoted CONSTANT text := '"((?:[^"]|"")*)"';
+  patterns text;
+BEGIN
+  -- The same wildcards as on a command line; a pattern without a dot is one of tables in any schema. A name may
+  -- also stand in double quotes, as in SQL.
+  SELECT string_agg('^' || regexp_replace(replace(replace(
+           CASE WHEN regexp_replace(p, quoted, '', 'g') LIKE '%.%' THEN '' ELSE '*.' END
+             || replace(regexp_replace(p, quoted, E'\\1', 'g'), '""', '"'), '*', E'\x01'), '?', E'\x02'),
+           E'([^a-zA-Z0-9_\\x01\\x02])', E'\\\\\\1', 'g') || '$', E'\n')
+    INTO patterns
+    FROM regexp_split_to_table(btrim(coalesce(nullif(current_setting(setting, true), ''), initial), E' \t\r\n'),
+                               E'\\s*,\\s*') AS p
+   WHERE p <> '';
+  RETURN coalesce(string_to_array(replace(replace(patterns, E'\x01', '.*'), E'\x02', '.'), E'\n'), '{}');
+END
+$$;
+COMMENT ON FUNCTION snapshot_patterns(text, text) IS
+  'The regular expressions for schema.table of a setting: train_perf.snapshot_include or '
+  'train_perf.snapshot_exclude.';
+
+CREATE OR REPLACE FUNCTION foreign_key_indexes(OUT conoid oid, OUT indexrelid oid)
+RETURNS SETOF record
+LANGUAGE sql STABLE
+SET jit = off
+SET enable_nestloop = off
+BEGIN ATOMIC
+  WITH fk AS MATERIALIZED (
+    SELECT c.oid, c.conrelid, c.conkey, c.conpfeqop, pg_catalog.cardinality(c.conkey) AS columns
+      FROM snapshot_relations('{r,p}'::"char"[]) r
+      JOIN pg_catalog.pg_constraint c ON c.conrelid = r.relid AND c.contype = 'f'::"char"
+  ), fk_part AS MATERIALIZED (
+    SELECT f.oid, f.conrelid, f.conkey, f.columns, k.attnum, k.equality
+      FROM fk f
+     CROSS JOIN LATERAL unnest(f.conkey, f.conpfeqop) AS k (attnum, equality)
+  ), fk_column AS MATERIALIZED (
+    SELECT f.oid, f.conrelid, f.conkey, f.columns, f.attnum, a.attcollation, f.equality, o.oprcom
+      FROM fk_part f
+      JOIN pg_catalog.pg_attribute a ON a.attrelid = f.conrelid AND a.attnum = f.attnum
+      JOIN pg_catalog.pg_operator o ON o.oid = f.equality
+  ), index_part AS MATERIALIZED (
+    SELECT i.indrelid, i.indexrelid, i.indpred, k.attnum, k.opclass, k.colloid, k.place
+      FROM pg_catalog.pg_index i
+     CROSS JOIN LATERAL unnest(i.indkey::smallint[], i.indclass::oid[], i.indcollation::oid[])
+                        WITH ORDINALITY AS k (attnum, opclass, colloid, place)
+     WHERE i.indrelid IN (SELECT f.conrelid FROM fk f) AND i.indisvalid AND i.indisready AND i.indislive
+       AND k.place <= i.indnkeyatts::bigint
+  ), index_column AS MATERIALIZED (
+    SELECT k.indrelid, k.indexrelid, k.attnum, k.place, k.colloid, oc.opcfamily,
+           CASE WHEN k.indpred IS NULL THEN NULL::text ELSE comparable_tree(k.indpred::text) END AS predicate
+      FROM index_part k
+      JOIN pg_catalog.pg_opclass oc ON oc.oid = k.opclass
+      JOIN pg_catalog.pg_am am ON am.oid = oc.opcmethod AND am.amname NOT IN ('brin'::name, 'gin'::name)
+  )
+  -- The columns of the key come first, in any order.
+  SELECT f.oid, x.indexrelid
+    FROM fk_column f
+    JOIN index_column x ON x.indrelid = f.conrelid AND x.attnum = f.attnum AND x.place <= f.columns::bigint
+     AND (x.colloid = f.attcollation OR x.colloid = 0::oid)
+   WHERE EXISTS (SELECT FROM pg_catalog.pg_amop op
+                  WHERE op.amopfamily = x.opcfamily AND op.amopopr IN (f.equality, f.oprcom))
+     AND (x.predicate IS NULL
+          -- WHERE a IS NOT NULL [AND ...], of columns of the key.
+          OR x.predicate ~ (E'^(\\{BOOLEXPR :boolop and :args \\()?'
+               '( ?\\{NULLTEST :arg \\{VAR :varno 1 :varattno [0-9]+ [^{}]*\\} :nulltesttype 1 :argisrow false\\})+'
+               '(\\)\\})?$')::text
+             AND NOT EXISTS (SELECT FROM pg_catalog.regexp_matches(x.predicate, ':varattno ([0-9]+) '::text,
+                                                                   'g'::text) AS m (attnum)
+                              WHERE NOT m.attnum[1]::smallint = ANY (f.conkey)))
+   GROUP BY f.oid, x.indexrelid, f.columns
+  HAVING pg_catalog.count(DISTINCT f.attnum) = f.columns::bigint;
+END;
+COMMENT ON FUNCTION foreign_key_indexes() IS
+  'Foreign keys (also those that partitions have from their parent) and the valid indexes of the same table '
+  'that can look their columns up.';
+
 CREATE OR REPLACE FUNCTION table_states(after oid, most integer,
                              OUT relid oid, OUT schemaname text, OUT tablename text,
                              OUT pages bigint, OUT state_hash bigint)
@@ -300,10 +520,10 @@ BEGIN ATOMIC
   WITH part AS (
     SELECT e.entry,
            regexp_match(e.entry,
-             '^(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\s+)?'::text
-             || '((?:[01]?\d|2[0-3]):[0-5]\d)\s*-\s*'::text
-             || '(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\s+)?'::text
-             || '((?:[01]?\d|2[0-3]):[0-5]\d|24:00)$'::text, 'i'::text) AS word
+             E'^(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\\s+)?'::text
+             || E'((?:[01]?\\d|2[0-3]):[0-5]\\d)\\s*-\\s*'::text
+             || E'(?:(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\\s+)?'::text
+             || E'((?:[01]?\\d|2[0-3]):[0-5]\\d|24:00)$'::text, 'i'::text) AS word
       FROM (SELECT btrim(s.entry, E' \t\r\n'::text) AS entry
               FROM regexp_split_to_table(parse_maintenance_window.setting, ','::text) AS s (entry)) e
      WHERE btrim(parse_maintenance_window.setting, E' \t\r\n'::text) <> ''::text
@@ -658,15 +878,14 @@ COMMENT ON FUNCTION acting_role(text, oid, oid) IS
 CREATE FUNCTION dropping_role(index oid, asker oid) RETURNS oid
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-  SELECT CASE WHEN pg_has_role(dropping_role.asker, c.relowner, 'USAGE'::text) THEN dropping_role.asker
-              ELSE c.relowner END
+  SELECT CASE WHEN pg_has_role(a.oid, c.relowner, 'USAGE'::text) THEN a.oid ELSE c.relowner END
     FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_roles a ON a.oid = dropping_role.asker
+    LEFT JOIN pg_catalog.pg_roles a ON a.oid = dropping_role.asker
    WHERE c.oid = dropping_role.index;
 END;
 COMMENT ON FUNCTION dropping_role(oid, oid) IS
-  'Who is to drop an index that a rebuild left: who asked for the rebuild, if that role owns it, else its '
-  'owner.';
+  'Who is to drop an index that a rebuild left: who asked for the rebuild, if that role still exists and owns '
+  'it, else its owner.';
 
 CREATE FUNCTION queue_leftover_drops_of(relation oid, asker oid, but_of oid) RETURNS bigint
 LANGUAGE sql VOLATILE
@@ -774,7 +993,7 @@ BEGIN ATOMIC
            e.actual_size_bytes - e.estimated_size_bytes AS to_win,
            excess_percent(e.actual_size_bytes, e.estimated_size_bytes) AS ratio
       FROM listed l
-      LEFT JOIN estimate e ON e.relid = l.indexrelid
+      LEFT JOIN estimate e ON e.relid = l.indexrelid AND l.in_progress IS NULL
       LEFT JOIN estimate whole ON whole.indrelid = l.indrelid AND whole.relid = l.indrelid
   )
   SELECT j.indexrelid,
@@ -1552,9 +1771,12 @@ CREATE FUNCTION queue_retention() RETURNS integer
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT pg_catalog.count(queue_job('retention'::text, r.relid, retention_role(r.role, r.relid),
-                         pg_catalog.format('keeps %s by %I'::text, r.keep, r.columnname), NULL::numeric, true))::integer
+                         pg_catalog.format('keeps %s by %I'::text, r.keep, r.columnname)
+                         || CASE WHEN o.oid IS NULL THEN ', asked for by '::text || r.requested_by ELSE ''::text END,
+                         NULL::numeric, true))::integer
     FROM retention_rules r
-    JOIN pg_catalog.pg_roles o ON o.oid = r.role;
+    -- The job of a role that is gone fails, and an alert tells that nothing is deleted any more.
+    LEFT JOIN pg_catalog.pg_roles o ON o.oid = r.role;
 END;
 COMMENT ON FUNCTION queue_retention() IS 'Queues the jobs of retention_rules. Returns how many.';
 
@@ -1765,9 +1987,9 @@ BEGIN ATOMIC
              CASE parse_schedule.kind
                WHEN 'daily'::text THEN '^()'::text
                WHEN 'weekly'::text
-               THEN '^(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\s+'::text
-               WHEN 'monthly'::text THEN '^(0?[1-9]|[12]\d|3[01])\s+'::text END
-             || '((?:[01]?\d|2[0-3]):[0-5]\d)$'::text, 'i'::text) AS part
+               THEN E'^(sun(?:day)?|mon(?:day)?|tue(?:sday)?|wed(?:nesday)?|thu(?:rsday)?|fri(?:day)?|sat(?:urday)?)\\s+'::text
+               WHEN 'monthly'::text THEN E'^(0?[1-9]|[12]\\d|3[01])\\s+'::text END
+             || E'((?:[01]?\\d|2[0-3]):[0-5]\\d)$'::text, 'i'::text) AS part
       FROM given g
   )
   SELECT CASE parse_schedule.kind
@@ -2618,7 +2840,7 @@ RETURNS text
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT pg_catalog.format('%s: %s dead rows removed, %s pages%s, %s ms%s'::text,
-           regexp_replace(describe_vacuum.command, 'VERBOSE, |\(VERBOSE\) '::text, ''::text),
+           regexp_replace(describe_vacuum.command, E'VERBOSE, |\\(VERBOSE\\) '::text, ''::text),
            coalesce(describe_vacuum.rows_removed, 0::bigint), describe_vacuum.pages,
            CASE WHEN describe_vacuum.pages_removed > 0::bigint
                 THEN pg_catalog.format(' (%s given back)'::text, describe_vacuum.pages_removed) ELSE ''::text END,
@@ -2633,13 +2855,45 @@ COMMENT ON FUNCTION describe_vacuum(text, bigint, bigint, bigint, bigint, bigint
 
 -- The worker: takes a job, plans it, and writes its end.
 
-CREATE FUNCTION claim_maintenance_job(OUT job_id bigint, OUT role oid)
-LANGUAGE sql VOLATILE
+CREATE FUNCTION tables_at_work() RETURNS SETOF oid
+LANGUAGE sql STABLE
 BEGIN ATOMIC
-  WITH at_work AS MATERIALIZED (
+  WITH RECURSIVE held AS MATERIALIZED (
     SELECT coalesce(i.indrelid, j.relid) AS relid
       FROM maintenance_jobs j LEFT JOIN pg_catalog.pg_index i ON i.indexrelid = j.relid
      WHERE j.status = 'running'::text AND j.finished_at IS NULL
+  ), main AS MATERIALIZED (
+    SELECT h.relid FROM held h
+    UNION
+    SELECT c.oid FROM pg_catalog.pg_class c WHERE c.reltoastrelid IN (SELECT h.relid FROM held h)
+  ), above (relid) AS (
+    SELECT m.relid FROM main m
+    UNION
+    SELECT i.inhparent
+      FROM above a JOIN pg_catalog.pg_inherits i ON i.inhrelid = a.relid
+      JOIN pg_catalog.pg_class c ON c.oid = i.inhparent AND c.relkind = 'p'::"char"
+  ), below (relid) AS (
+    SELECT m.relid FROM main m
+    UNION
+    SELECT i.inhrelid
+      FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.relid
+      JOIN pg_catalog.pg_class c ON c.oid = b.relid AND c.relkind = 'p'::"char"
+  ), kin AS MATERIALIZED (
+    SELECT a.relid FROM above a UNION SELECT b.relid FROM below b
+  )
+  SELECT k.relid FROM kin k
+  UNION
+  SELECT c.reltoastrelid FROM kin k JOIN pg_catalog.pg_class c ON c.oid = k.relid AND c.reltoastrelid <> 0::oid;
+END;
+COMMENT ON FUNCTION tables_at_work() IS
+  'The tables of the jobs that are running, and those of which a job would wait for them: a table and its TOAST '
+  'table, and the partitioned tables above and the partitions below.';
+
+CREATE FUNCTION claim_maintenance_job(OUT job_id bigint, OUT role oid, OUT attempt integer)
+LANGUAGE sql VOLATILE
+BEGIN ATOMIC
+  WITH at_work AS MATERIALIZED (
+    SELECT t.relid FROM tables_at_work() AS t (relid)
   ), maintenance_window AS MATERIALIZED (
     SELECT next_window_start(clock_timestamp()) <= clock_timestamp() AS is_open
   ), next AS MATERIALIZED (
@@ -2659,10 +2913,10 @@ BEGIN ATOMIC
      SET status = 'running', attempts = j.attempts + 1, started_at = clock_timestamp(), waiting_for = NULL,
          error_message = NULL, sqlstate = NULL
     FROM next n WHERE j.job_id = n.job_id
-  RETURNING j.job_id, acting_role(j.kind, j.relid, j.role);
+  RETURNING j.job_id, acting_role(j.kind, j.relid, j.role), j.attempts;
 END;
 COMMENT ON FUNCTION claim_maintenance_job() IS
-  'Takes the next job that is due, never two on one table; no row: there is none. For a worker.';
+  'Takes the next job that is due, never two that would wait for each other; no row: there is none. For a worker.';
 
 CREATE FUNCTION next_maintenance_due() RETURNS timestamptz
 LANGUAGE sql VOLATILE
@@ -2706,7 +2960,9 @@ BEGIN ATOMIC
   ), noted AS (
     UPDATE maintenance_jobs j
        SET command = array_to_string(p.commands, E';\n'::text), bytes_before = coalesce(p.bytes_before, j.bytes_before),
-           bloat_before = coalesce(p.bloat_before, j.bloat_before)
+           bloat_before = coalesce(p.bloat_before, j.bloat_before),
+           -- The new index will be found by the name that the old one has now.
+           target = coalesce(CASE WHEN j.kind = 'reindex'::text THEN maintenance_target(index_of_job(j)) END, j.target)
       FROM plan p WHERE j.job_id = plan_maintenance_job.job_id
   )
   SELECT p.skip, p.obstacle, p.obstacle_sqlstate, p.commands, p.repeat FROM plan p;
@@ -2879,12 +3135,14 @@ BEGIN ATOMIC
        AND (j.status = 'queued'::text OR j.status = 'running'::text AND NOT is_maintenance_running(j.job_id))
     RETURNING 1
   ), signalled AS MATERIALIZED (
-    SELECT cancel_maintenance_worker(job.job_id) AS done FROM job WHERE job.may AND job.status = 'running'::text
+    -- A worker may have taken it just now.
+    SELECT cancel_maintenance_worker(job.job_id) AS done FROM job
+     WHERE job.may AND job.status IN ('queued'::text, 'running'::text) AND NOT EXISTS (SELECT FROM cancelled)
   ), noted AS (
     -- What recover_maintenance_jobs() goes by, should the worker be killed before it writes the end.
     UPDATE maintenance_jobs j
        SET sqlstate = '57014', error_message = pg_catalog.format('cancelled by %s'::text, pg_get_userbyid(cancel_job.asker))
-      FROM job CROSS JOIN signalled s WHERE s.done AND j.job_id = job.job_id AND j.status = 'running'::text
+      FROM job CROSS JOIN signalled s WHERE s.done AND j.job_id = job.job_id AND j.status IN ('queued'::text, 'running'::text)
   )
   SELECT CASE WHEN NOT EXISTS (SELECT FROM job) THEN -1::bigint
               WHEN NOT (SELECT job.may FROM job) THEN -2::bigint
@@ -2944,7 +3202,8 @@ LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   SELECT recover_maintenance_jobs();
   SELECT run_due_schedule();
-  SELECT queue_leftover_drops();
+  -- Its failure must not hold up the others.
+  SELECT warn_maintenance(t.problem) FROM try_maintenance('queue_leftover_drops()'::regprocedure) t WHERE t.problem IS NOT NULL;
   SELECT note_maintenance_due(next_maintenance_due())::integer;
 END;
 COMMENT ON FUNCTION tend_maintenance() IS
@@ -3323,14 +3582,15 @@ BEGIN
            'unschedule_cron_job', 'note_cron_job', 'schedule_cron_job', 'schedule_maintenance',
            'unschedule_maintenance', 'compare_with_cron', 'look_at_cron', 'note_schedule_settings',
            'due_maintenance', 'run_due_schedule', 'table_bytes', 'plan_statistics_job',
-           'vacuum_horizon', 'describe_vacuum', 'claim_maintenance_job', 'next_maintenance_due',
-           'plan_maintenance_job', 'retry_delay', 'is_worth_retrying', 'note_job_alert',
-           'try_note_job_alert', 'finish_maintenance_job', 'maintenance_requests',
-           'answer_maintenance_request', 'note_maintenance_due', 'cancel_maintenance_worker',
-           'cancel_job', 'take_maintenance_requests', 'recover_maintenance_jobs',
-           'tend_maintenance', 'maintenance_state', 'vacuum_analyze_table',
-           'cancel_maintenance_job', 'wait_for_maintenance', 'maintenance_progress',
-           'is_maintenance_starved', 'queue_obstacle', 'maintenance_status')
+           'vacuum_horizon', 'describe_vacuum', 'tables_at_work', 'claim_maintenance_job',
+           'next_maintenance_due', 'plan_maintenance_job', 'retry_delay', 'is_worth_retrying',
+           'note_job_alert', 'try_note_job_alert', 'finish_maintenance_job',
+           'maintenance_requests', 'answer_maintenance_request', 'note_maintenance_due',
+           'cancel_maintenance_worker', 'cancel_job', 'take_maintenance_requests',
+           'recover_maintenance_jobs', 'tend_maintenance', 'maintenance_state',
+           'vacuum_analyze_table', 'cancel_maintenance_job', 'wait_for_maintenance',
+           'maintenance_progress', 'is_maintenance_starved', 'queue_obstacle',
+           'maintenance_status')
   LOOP
     fresh := fresh || member.oid;
     FOR grantee IN

@@ -43,6 +43,7 @@ constexpr long kFirstStepMs = 5;
 constexpr long kLongestStepMs = 200;
 constexpr int kMostLostMs = 60000;
 constexpr int kDeadlockMs = 1000;
+constexpr int kYoungMs = 30000;
 
 void RequireArgument(bool is_null, const char* name) {
   if (is_null) {
@@ -224,6 +225,20 @@ bool IsAnyUnderWay(const State* states, int count) noexcept {
   });
 }
 
+// A rebuild that has just begun loses little. Its next attempt does not give way: whoever asks all
+// the time cannot keep it from its work.
+bool GivesWay() {
+  static JobWorker workers[Board::kMostWorkers];
+  char text[80];
+  snprintf(text, sizeof(text), "pid %d, whose job waits for the worker", MyProcPid);
+  const int count = board->Workers(MyDatabaseId, workers);
+  return std::any_of(workers, workers + count, [&](const JobWorker& worker) {
+    return worker.budgets.may_give_way && worker.held_up_by.Has(MyProcPid) &&
+           !IsOver(worker.begun, kYoungMs) &&
+           board->Cancel(worker.number, CancelReason::kGaveWay, text);
+  });
+}
+
 // The worker that the jobs of this caller wait for may itself wait for the end of the caller's
 // transaction: a rebuild, for its snapshot; one that writes the end of a job, for somebody who
 // wants to lock the table of jobs, which the caller has read.
@@ -234,6 +249,10 @@ bool IsDeadlock(const State* states, int count, TimestampTz* since) {
   }
   if (*since == 0) *since = GetCurrentTimestamp();
   if (!IsOver(*since, kDeadlockMs)) return false;
+  if (GivesWay()) {
+    *since = 0;
+    return false;
+  }
   ereport(NOTICE, (errmsg("maintenance waits for the end of this transaction, so this does not "
                           "wait for its jobs")));
   return true;
@@ -381,6 +400,7 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
   const Home home = HomeOf(fcinfo);
   const MemoryContext step =
       AllocSetContextCreate(CurrentMemoryContext, "train_perf wait", ALLOCSET_DEFAULT_SIZES);
+  const TimestampTz since = GetCurrentTimestamp();
   long step_ms = kFirstStepMs;
   for (;;) {
     int count = 0;
@@ -393,6 +413,7 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
                       errmsg("there is no maintenance job " INT64_FORMAT, job_id)));
     }
     if (HasEnded(states[0])) {
+      NoteWaitForWork(GetCurrentTimestamp() - since);
       ereport(HasFailed(states[0]) ? WARNING : NOTICE, (errmsg("%s", states[0].answer)));
       PG_RETURN_VOID();
     }

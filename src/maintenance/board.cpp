@@ -12,11 +12,11 @@ namespace {
 
 constexpr int kCancelPatienceMs = 30 * 1000;
 
-bool Contains(const Holders& holders, int pid) noexcept {
-  return std::ranges::any_of(holders.pids, [pid](int holder) { return holder == pid; });
-}
-
 }  // namespace
+
+bool Holders::Has(int pid) const noexcept {
+  return std::ranges::any_of(pids, [pid](int holder) { return holder == pid; });
+}
 
 Board* board = nullptr;
 
@@ -280,7 +280,7 @@ uint64 Board::WorkerOn(Oid database, int64 job_id) noexcept {
 bool Board::IsHeldUpBy(int pid) noexcept {
   LockScope guard(lock_, LW_SHARED);
   return std::ranges::any_of(workers_, [pid](const JobWorker& worker) {
-    return worker.pid != 0 && Contains(worker.held_up_by, pid);
+    return worker.pid != 0 && worker.held_up_by.Has(pid);
   });
 }
 
@@ -288,7 +288,7 @@ bool Board::IsHeldUpBy(int pid, Oid database, int64 job_id) noexcept {
   LockScope guard(lock_, LW_SHARED);
   return std::ranges::any_of(workers_, [=](const JobWorker& worker) {
     return worker.pid != 0 && worker.database == database && worker.job_id == job_id &&
-           Contains(worker.held_up_by, pid);
+           worker.held_up_by.Has(pid);
   });
 }
 

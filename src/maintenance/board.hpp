@@ -37,6 +37,7 @@ struct JobBudgets {
   int drain_timeout_ms;
   int job_timeout_ms;  // 0: none
   bool drains;         // the command waits for the end of transactions, prepared ones included
+  bool may_give_way;   // to a caller whose job waits for this worker: the first attempt
 };
 
 // The processes that keep a worker waiting, if only by the end of their transactions: one waits for
@@ -44,6 +45,8 @@ struct JobBudgets {
 struct Holders {
   static constexpr int kMost = 8;
   int pids[kMost];
+
+  bool Has(int pid) const noexcept;
 };
 
 struct JobWorker {

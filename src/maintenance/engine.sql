@@ -120,7 +120,7 @@ COMMENT ON FUNCTION tables_at_work() IS
   'The tables of the jobs that are running, and those of which a job would wait for them: a table and its TOAST '
   'table, and the partitioned tables above and the partitions below.';
 
-CREATE FUNCTION claim_maintenance_job(OUT job_id bigint, OUT role oid)
+CREATE FUNCTION claim_maintenance_job(OUT job_id bigint, OUT role oid, OUT attempt integer)
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
   WITH at_work AS MATERIALIZED (
@@ -144,7 +144,7 @@ BEGIN ATOMIC
      SET status = 'running', attempts = j.attempts + 1, started_at = clock_timestamp(), waiting_for = NULL,
          error_message = NULL, sqlstate = NULL
     FROM next n WHERE j.job_id = n.job_id
-  RETURNING j.job_id, acting_role(j.kind, j.relid, j.role);
+  RETURNING j.job_id, acting_role(j.kind, j.relid, j.role), j.attempts;
 END;
 COMMENT ON FUNCTION claim_maintenance_job() IS
   'Takes the next job that is due, never two that would wait for each other; no row: there is none. For a worker.';

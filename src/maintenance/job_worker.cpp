@@ -40,6 +40,7 @@ planner_hook_type previous_planner = nullptr;
 struct Job {
   int64 id;
   Oid role;
+  bool is_first_attempt;
 };
 
 struct Plan {
@@ -104,6 +105,7 @@ bool Claim(Job* job) {
   if (id != nullptr) {
     job->id = strtoll(id, nullptr, 10);
     job->role = static_cast<Oid>(strtoul(Column(2), nullptr, 10));
+    job->is_first_attempt = strcmp(Column(3), "1") == 0;
     board->SetJob(place, job->id);
   }
   SPI_finish();
@@ -368,9 +370,10 @@ Result Perform(const Job& job) {
       const bool is_superuser = IsSuperuser(job.role);
       commanding = true;
       in_command = 1;
+      const bool drains = Drains(plan);
       board->BeginCommand(
           place, {settings::maintenance_lock_timeout_ms, settings::maintenance_drain_timeout_ms,
-                  settings::maintenance_job_timeout_ms, Drains(plan)});
+                  settings::maintenance_job_timeout_ms, drains, drains && job.is_first_attempt});
       // The launcher watches, with a budget for each kind of wait.
       SetConfigOption("lock_timeout", "0", PGC_SUSET, PGC_S_SESSION);
       Become(job.role, is_superuser);

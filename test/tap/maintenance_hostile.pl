@@ -117,12 +117,15 @@ subtest 'caller_that_a_rebuild_waits_for' => sub {
 	my $pid = $caller->pid;
 	eventually($node, 'app', "SELECT waiting_for = 'the end of the transaction of pid $pid' FROM maintenance_status WHERE job_id = $rebuild",
 		'a rebuild waits for it');
+	like(sql($caller, q{SELECT vacuum_analyze_table('vacuumed')}), qr/^job \d+: VACUUM/, 'which has just begun and gives way');
+	eventually($node, 'app', "SELECT attempts = 2 AND waiting_for = 'the end of the transaction of pid $pid'
+		FROM maintenance_status WHERE job_id = $rebuild", 'and waits for it again');
 	my $answer = sql($caller, q{SELECT vacuum_analyze_table('vacuumed')});
-	like($answer, qr/^job \d+ still running: queued/, 'it does not wait for its job');
+	like($answer, qr/^job \d+ still running: queued/, 'now it does not wait for its job');
 	is(job($node, 'app', $rebuild)->{status}, 'running', 'nor does the rebuild begin again');
 	sql($caller, 'COMMIT');
 	reaches($node, 'app', $_, 'succeeded') for $rebuild, job_of($answer);
-	is(job($node, 'app', $rebuild)->{attempts}, 1, 'at the first attempt');
+	is(attempts($node, 'app', $rebuild), "queued, running, queued 57014, running, succeeded", 'one more attempt');
 };
 
 # A rebuild waits for the transaction of somebody who waits for a row of the caller, whose job waits for the only worker.
@@ -137,13 +140,17 @@ subtest 'caller_that_a_rebuild_waits_for_through_another' => sub {
 	my $pid = $other->pid;
 	eventually($node, 'app', "SELECT waiting_for = 'the end of the transaction of pid $pid' FROM maintenance_status WHERE job_id = $rebuild",
 		'a rebuild waits for that one');
-	my $answer = sql($caller, q{SELECT vacuum_analyze_table('vacuumed')});
+	# First attempts, of the rebuild and of the drop of what it leaves, give way.
+	my $answer = 'job 0: VACUUM';
+	for (1 .. 5)
+	{
+		$answer = sql($caller, q{SELECT vacuum_analyze_table('vacuumed')}) if $answer =~ /^job \d+: VACUUM/;
+	}
 	like($answer, qr/^job \d+ still running: queued/, 'the caller does not wait for its job');
 	sql($caller, 'COMMIT');
 	ok(!$other->answer->{error}, 'so the other one goes on');
 	sql($other, 'COMMIT');
 	reaches($node, 'app', $_, 'succeeded') for $rebuild, job_of($answer);
-	is(job($node, 'app', $rebuild)->{attempts}, 1, 'at the first attempt');
 	$_->quit for $caller, $other;
 };
 
