@@ -91,6 +91,8 @@ subtest 'settings_of_a_database_do_not_stop_it' => sub {
 	$admin->query(q(SET train_perf.snapshot_include = 'items, a."b c"'));
 	is($admin->query(q(SELECT snapshot_patterns('train_perf.snapshot_include', '') = ARRAY['^.*' || chr(92) || '.items$',
 			'^a' || chr(92) || '.b' || chr(92) || ' c$'])), 't', 'patterns are read');
+	$admin->query(q(SET train_perf.maintenance_daily = '02:00'; SET train_perf.maintenance_weekly = 'Sun 02:00';
+		SET train_perf.maintenance_monthly = '1 03:00'));
 	is($admin->query(q(SELECT count(*) FROM maintenance_schedule WHERE error IS NULL AND next_at IS NOT NULL)), '4', 'and the schedule');
 	is($admin->query(q(SELECT count(*) FROM check_maintenance_window('Sat 22:00 - Sun 04:00'))), '1', 'and windows');
 	$admin->quit;
