@@ -78,12 +78,13 @@ isolation() {
   conclude_regress "isolation" "$status" "$dir/isolation.log"
 }
 
-# TAP tests mostly wait for workers: more of them at a time than there are processors.
+# TAP tests mostly wait for workers: more of them at a time than there are processors. The last by name take
+# longest: they come first.
 tap() {
   limited "$dir/tap.log" env "PERL5LIB=$pgxs_test/perl:$tree/test/tap" \
     "PG_REGRESS=$pgxs_test/regress/pg_regress" "TESTDIR=$dir" "TESTDATADIR=$dir/tmp_check" \
     "TESTLOGDIR=$dir/tmp_check/log" "PERL_TEST_HARNESS_DUMP_TAP=$dir/tap" \
-    prove --timer -j "$(($(nproc) * 2))" --exec "timeout --foreground $file_limit perl" test/tap/*.pl
+    prove --timer --reverse -j "$(($(nproc) * 2))" --exec "timeout --foreground $file_limit perl" test/tap/*.pl
   [ "$status" -eq 0 ] || tap_logs >>"$dir/tap.log"
   conclude_tap "TAP" "$status" "$dir/tap.log" "$dir/tap"
 }
