@@ -193,14 +193,7 @@ bool IsOver(TimestampTz since, int64 budget_ms) {
   return budget_ms >= 0 && GetCurrentTimestamp() >= TimestampTzPlusMilliseconds(since, budget_ms);
 }
 
-bool IsAtWork(int64 job_id) {
-  static JobWorker workers[Board::kMostWorkers];
-  if (!Preloaded()) return false;
-  const int count = board->Workers(MyDatabaseId, workers);
-  for (int i = 0; i < count; ++i)
-    if (workers[i].job_id == job_id) return true;
-  return false;
-}
+bool IsAtWork(int64 job_id) { return Preloaded() && board->WorkerOn(MyDatabaseId, job_id) != 0; }
 
 // Its worker has ended without writing that, and nobody has queued it again for long: perhaps
 // because somebody waits for a lock of the caller's transaction on maintenance_jobs.
@@ -429,9 +422,7 @@ Datum tp_wait_for_maintenance(PG_FUNCTION_ARGS) {
   }
 }
 
-Datum tp_is_maintenance_running(PG_FUNCTION_ARGS) {
-  PG_RETURN_BOOL(Preloaded() && board->WorkerOn(MyDatabaseId, PG_GETARG_INT64(0)) != 0);
-}
+Datum tp_is_maintenance_running(PG_FUNCTION_ARGS) { PG_RETURN_BOOL(IsAtWork(PG_GETARG_INT64(0))); }
 
 Datum tp_maintenance_workers(PG_FUNCTION_ARGS) {
   static JobWorker workers[Board::kMostWorkers];
